@@ -291,7 +291,7 @@ def test_the_command(client: Client, server: str, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     assert out.startswith("EXACT      x.png: bit for bit the 6 samples of tiny version 2, seed 1, samples 0 to 5\n")
     assert "the mark says: tiny version 2, seed 1, 6 samples, package " in out
-    code, out, _ = run("verify", *bare)
+    code, out, _ = run("verify", "bare")
     assert (code, out.count("UNKNOWN")) == (1, 2)
     code, out, _ = run("verify", *bare, "--model", "tiny", "--seed", "1", "--json")
     assert code == 0

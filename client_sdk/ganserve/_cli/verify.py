@@ -9,6 +9,7 @@ from typing import Any
 from ganserve import Client, PictureVerdict
 from ganserve._cli.progress import Progress
 from ganserve._cli.sample import read_controls, read_selection
+from ganserve._cli.score import expand
 from ganserve._cli.shared import ModelArguments, command, label_of, say, say_json
 from ganserve._command_line.options import flag
 from ganserve._command_line.process import DONE, FAILED
@@ -16,7 +17,7 @@ from ganserve._command_line.process import DONE, FAILED
 _EXAMPLES = (
     "ganserve verify sevens.png                       # reads the mark, draws the samples again, and compares",
     "ganserve verify x.jpg --model digits --seed 42   # the mark was removed: tries the first samples of the seed",
-    "ganserve verify samples/*.png --json             # everything that the pictures say, and how far they are",
+    "ganserve verify samples/ --json                  # everything that the pictures say, and how far they are",
 )
 _TITLES = {
     "exact": "EXACT",
@@ -37,7 +38,7 @@ class VerifyArguments(ModelArguments):
     """
 
     files: tuple[Path, ...] = flag(positional="FILE")
-    """Pictures: PNG, JPEG or WebP."""
+    """Pictures, PNG, JPEG or WebP, and folders of them."""
     seed: int | None = None
     """Seed of the picture. Without it, the mark's. What is told here counts more than the mark."""
     index: int | None = None
@@ -60,6 +61,7 @@ class VerifyArguments(ModelArguments):
 
 
 def _verify(arguments: VerifyArguments) -> int:
+    files = expand(arguments.files)
     controls = read_controls(arguments.control)
     select = None if arguments.select is None else read_selection(arguments.select)
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's; ours refuses such pictures.
@@ -68,10 +70,10 @@ def _verify(arguments: VerifyArguments) -> int:
         label: str | int | None = arguments.label
         if arguments.label is not None and arguments.label.isdecimal():
             label = label_of(arguments.label, client.model(arguments.model, arguments.version).label_names)
-        with Progress(len(arguments.files)) as progress:
-            for done, file in enumerate(arguments.files):
-                if len(arguments.files) > 1:
-                    progress.show(done, f"{done:,} of {len(arguments.files):,} files")
+        with Progress(len(files)) as progress:
+            for done, file in enumerate(files):
+                if len(files) > 1:
+                    progress.show(done, f"{done:,} of {len(files):,} files")
                 verdict = client.verify(
                     file,
                     model=arguments.model,
