@@ -19,6 +19,7 @@ SDK = ROOT / "client_sdk" / "ganserve"
 FILES = {
     "_async_client.py": "_client.py",
     "_async_connection.py": "_connection.py",
+    "_async_verifier.py": "_verifier.py",
     "_calls/async_local.py": "_calls/local.py",
     "_calls/async_streams.py": "_calls/streams.py",
 }
@@ -51,6 +52,7 @@ PHRASES = {
     "A stream belongs to one task, which reads": "A stream belongs to one thread, which reads",
     "`scripts/generate_sync_client.py` makes `_client.py` of this file.": "",
     "`scripts/generate_sync_client.py` makes `_connection.py` of this file.": "",
+    "`scripts/generate_sync_client.py` makes `_verifier.py` of this file.": "",
     "`scripts/generate_sync_client.py` makes `streams.py` of this file.": "",
     "`scripts/generate_sync_client.py` makes `local.py` of this file.": "",
 }

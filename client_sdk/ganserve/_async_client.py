@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ganserve._async_connection import AsyncConnection
+from ganserve._async_verifier import AsyncVerifier
 from ganserve._calls import unary_calls
 from ganserve._calls.async_streams import AsyncSampleStream, AsyncScoreStream
 from ganserve._calls.interpolation import Interpolation
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ganserve._types import Encoding, ImagesLike, Label, Labels, Noise, Priority
 
 
-class AsyncClient(AsyncConnection):
+class AsyncClient(AsyncVerifier):
     """An asyncio client of a ganserve server; its methods are those of `Client`.
 
         async with AsyncClient("localhost:50051") as client:

@@ -14,7 +14,7 @@ from ganserve._calls.score_inputs import ScoreInputs
 from ganserve._calls.stream_calls import SampleStreamCall, ScoreStreamCall
 from ganserve._calls.streams import SampleStream, ScoreStream
 from ganserve._calls.waiting import in_thread
-from ganserve._connection import Connection
+from ganserve._verifier import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ganserve._types import Encoding, ImagesLike, Label, Labels, Noise, Priority
 
 
-class Client(Connection):
+class Client(Verifier):
     """A client of a ganserve server.
 
         with Client("localhost:50051") as client:

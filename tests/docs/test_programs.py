@@ -29,14 +29,16 @@ if TYPE_CHECKING:
 LANGUAGES = ("sh", "bash", "python", "toml", "js", "json")
 WHOLE = ["README.md", "tutorial.md", "trainers.md"]
 """Pages to execute from top to bottom in an empty folder."""
-SERVED = ["index.md", "synthetic-data.md", "open-inference-protocol.md"]
+SERVED = ["index.md", "operations.md", "synthetic-data.md", "open-inference-protocol.md"]
 """Pages whose programs run beside a server of one small model, `digits`."""
 ELSEWHERE = {
     "data-rules.md", "evaluation.md", "export.md", "networks.md", "testing.md",  # below
     "security.md",  # test_security_page.py
     "serving.md",  # test_serving_page.py
+    "provenance.md",  # test_provenance_page.py
     "examples.md",  # test_examples.py
     "presets.md", "training.md",  # test_commands.py: they need data that is missing here, or a second process
+    "bulk.md", "cluster.md",  # tests/server/bulk and tests/server/ray
     "page.md",  # test_commands.py, and the tests of the page itself
     "styles.md",  # below
 }  # fmt: skip

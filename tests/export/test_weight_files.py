@@ -268,6 +268,13 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
         read_file(tmp_path)
 
 
+def test_pickles_of_tensorflow_are_told_apart(tmp_path: Path) -> None:
+    file = tmp_path / "stylegan2-ffhq-config-f.pkl"
+    file.write_bytes(PROTO + _named("dnnlib.tflib.network", "Network") + b")\x81}b.")
+    with pytest.raises(ExportError, match=r"older code for TensorFlow.*legacy\.py"):
+        read_file(file)
+
+
 def test_random_changes_of_bytes_run_nothing(tmp_path: Path) -> None:
     """Whatever a byte is changed to, the file is read or refused."""
     content = network_pickle(random_tensors(), None, tmp_path).read_bytes()

@@ -30,15 +30,18 @@ class Options:
 
     file: Path = flag(positional="FILE")
     """The network pickle or checkpoint."""
-    out: Path = flag(aliases=("-o",))
+    out: Path | None = flag(None, aliases=("-o",))
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
+    as_run: Path | None = flag(None, metavar="RUN")
+    """In place of a package, or beside it: write a training run with these weights, to go on training on --data."""
     labels: str | None = flag(None, metavar="A,B,…|FILE|COUNT")
     """Names of the labels in the order of their indices, if the network takes labels: a,b,c, or a text file with one a
     line. Default: 0, 1, 2 and so on."""
     truncation: float | None = flag(None, metavar="PSI")
     """psi of requests that set none, 0 to 1, such as 0.7. Default: 1, no truncation."""
     data: str | None = flag(None, metavar="SOURCE|PATH")
-    """Real data that calibrate the critic's probabilities and show what is typical. Default: sigmoid of the score."""
+    """Real data that calibrate the critic's probabilities and show what is typical (default: sigmoid of the score);
+    with --as-run, what to train on."""
     generator_only: bool = False
     """Leave the critic out: the server then cannot score."""
     json: bool = False
@@ -48,6 +51,13 @@ class Options:
 def _import(options: Options) -> int:
     if not options.file.exists():
         raise UsageError(f"FILE {options.file}: no such file. Give a network pickle or a checkpoint.")
+    if options.out is None and options.as_run is None:
+        raise UsageError("--out: missing. Give the model's folder, such as models/faces, or --as-run RUN.")
+    if options.as_run is not None and (options.data is None or options.generator_only):
+        raise UsageError(
+            f"--as-run {options.as_run}: training needs --data and the critic. Give --data PATH, without "
+            "--generator-only."
+        )
     label_names = () if options.labels is None else read_labels(options.labels)
     # Only now: torch and onnxruntime take seconds, --help must not.
     from ganserve_export.from_weights.import_weights import ImportOptions, import_weights
@@ -59,9 +69,18 @@ def _import(options: Options) -> int:
         data=options.data,
         truncation=options.truncation,
     )
-    with shown_steps() as steps:
-        imported = import_weights(options.file, options.out, choices, steps)
-    sys.stdout.write(as_json(imported) if options.json else _as_text(imported, options))
+    if options.as_run is not None:
+        from ganserve_export.from_weights.as_run import import_as_run
+
+        assert options.data is not None
+        with shown_steps() as steps:
+            begun = import_as_run(options.file, options.as_run, options.data, steps)
+        text = f"{begun.run} begins with the weights of {options.file.name}. Go on training:\n  {begun.command}\n"
+        sys.stdout.write(as_json(begun) if options.json and options.out is None else "" if options.json else text)
+    if options.out is not None:
+        with shown_steps() as steps:
+            imported = import_weights(options.file, options.out, choices, steps)
+        sys.stdout.write(as_json(imported) if options.json else _as_text(imported, options))
     return DONE
 
 
@@ -95,6 +114,7 @@ COMMAND = Command(
         "ganserve import ffhq.pkl --out models/faces",
         "ganserve import network-snapshot-025000.pkl --out models/pets --labels cat,dog --truncation 0.7",
         "ganserve import checkpoint/550000.pt --out models/churches --data churches/",
+        "ganserve import ffhq.pkl --as-run runs/my-faces --data my-faces/",
     ),
     exit_codes={BadUsageError: BAD_USAGE, ExportError: FAILED},
     interrupted="interrupted; nothing was published",

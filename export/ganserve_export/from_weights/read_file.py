@@ -24,6 +24,11 @@ def read_file(path: Path) -> Any:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return _value(path, content)
     except RefusedPickleError as error:
+        if "asks for dnnlib.tflib." in str(error):
+            raise ExportError(
+                f"{path}: is a network pickle of the older code for TensorFlow. Convert it with `python legacy.py "
+                "--source OLD.pkl --dest NEW.pkl` of stylegan2-ada-pytorch or stylegan3, and give the new file."
+            ) from error
         raise ExportError(
             f"{path}: {error}. ganserve reads weights alone, and ran nothing of this file. If you trust it, load it "
             "with the code that wrote it, and save its state_dicts with torch.save."

@@ -371,6 +371,12 @@ class Trainer:
             "rng": capture_rng(self._random),
         }
 
+    def load_weights(self, generator: Any, averaged: Any, critic: Any, where: Path | str) -> None:
+        """Load the networks' state_dicts, which come from `where`; raise CheckpointError if they don't fit."""
+        load_weights(self.generator, generator, "generator", where)
+        load_weights(self.critic, critic, "critic", where)
+        load_weights(self.ema.module, averaged, "generator", where)
+
     def load_state_dict(self, state: dict[str, Any], where: Path | str = "the checkpoint") -> None:
         """Continue from the result of `state_dict`, which was read from the file `where`.
 
@@ -378,9 +384,7 @@ class Trainer:
         """
         self.step = state["step"]
         self.samples_seen = state["samples_seen"]
-        load_weights(self.generator, state["generator"], "generator", where)
-        load_weights(self.critic, state["critic"], "critic", where)
-        load_weights(self.ema.module, state["ema"], "generator", where)
+        self.load_weights(state["generator"], state["ema"], state["critic"], where)
         self._generator_updater.optimiser.load_state_dict(state["generator_optimiser"])
         self._critic_updater.optimiser.load_state_dict(state["critic_optimiser"])
         self._level = state["level"]
