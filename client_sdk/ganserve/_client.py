@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ganserve._results.batch import Sample, SampleBatch
+    from ganserve._results.batch import SampleBatch
+    from ganserve._results.sample import Sample
     from ganserve._results.scores import Scores
     from ganserve._results.selection import Selection
     from ganserve._types import Encoding, ImagesLike, Label, Labels, Noise, Priority

@@ -14,7 +14,8 @@ from ganserve._calls import unary_calls
 from ganserve._calls.arrays import as_array, latents_array, w_array
 from ganserve._calls.requests import sample_request
 from ganserve._errors import InvalidRequest, ServerError
-from ganserve._results.batch import Sample, SampleBatch
+from ganserve._results.batch import SampleBatch
+from ganserve._results.sample import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
