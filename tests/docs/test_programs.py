@@ -32,6 +32,7 @@ SERVED = ["index.md", "synthetic-data.md", "open-inference-protocol.md"]
 ELSEWHERE = {
     "data-rules.md", "evaluation.md", "export.md", "networks.md", "testing.md",  # below
     "security.md",  # test_security_page.py
+    "stylegan-faces.md",  # test_stylegan_page.py
     "serving.md",  # test_serving_page.py
     "examples.md",  # test_examples.py
     "presets.md", "training.md",  # test_commands.py: they need data that is missing here, or a second process

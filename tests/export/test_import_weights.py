@@ -115,6 +115,16 @@ REFUSED = {
         {},
         r"has no synthesis\.b8\.conv1\.bias",
     ),
+    "huge widths": (
+        _changed(ada_generator(), synthesis_b4_conv1_weight=torch.ones(300_000, 1, 3, 3)),
+        {},
+        "where its other weights imply",
+    ),
+    "huge image": (
+        {name.replace("b8", "b2097152"): tensor for name, tensor in ada_generator().items()},
+        {},
+        "no configuration here|no StyleGAN2 that ganserve knows",
+    ),
     "more weights": (ada_generator() | {"mapping.fc0.gate": torch.ones(3)}, {}, r"has mapping\.fc0\.gate, which no"),
 }
 
