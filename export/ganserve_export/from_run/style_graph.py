@@ -24,8 +24,9 @@ SAMPLES, USED_W = "samples", "used_w"
 class Synthesis(Protocol):
     """The part of a style-based generator that makes images from w's."""
 
-    noise_sides: Sequence[int]
-    """R of each layer with noise; empty: it has none."""
+    @property
+    def noise_sides(self) -> Sequence[int]:
+        """R of each layer with noise; empty: it has none."""
 
     @property
     def constant_noise(self) -> Sequence[Tensor]:
@@ -38,18 +39,33 @@ class Synthesis(Protocol):
 class Mapping(Protocol):
     """The part that makes w's."""
 
-    w_avg: Tensor
-    """The mean of w, [W]."""
+    @property
+    def w_avg(self) -> Tensor:
+        """The mean of w, [W]."""
 
 
 class StyleGenerator(Protocol):
     """A generator with a mapping to W."""
 
-    latent_dim: int
-    label_count: int
-    w_dim: int
-    mapping: Mapping
-    synthesis: Synthesis
+    @property
+    def latent_dim(self) -> int:
+        """Z."""
+
+    @property
+    def label_count(self) -> int:
+        """Number of labels; 0: it takes none."""
+
+    @property
+    def w_dim(self) -> int:
+        """W."""
+
+    @property
+    def mapping(self) -> Mapping:
+        """The part that makes w's."""
+
+    @property
+    def synthesis(self) -> Synthesis:
+        """The part that makes images from them."""
 
     @property
     def layers(self) -> int:
