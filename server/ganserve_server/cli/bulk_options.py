@@ -71,6 +71,14 @@ class BulkArguments:
         return on_cluster(self.ray, self.ray_cpus, self.ray_gpus)
 
 
+def check_place(name: str, place: str) -> None:
+    """Refuse an empty path, and the hyphen that stands for a standard stream elsewhere."""
+    if not place:
+        raise UsageError(f"{name}: is empty. Give a folder or a URL.")
+    if place in ("-", "./-"):  # the parser's spelling of a lone hyphen
+        raise UsageError(f"{name} -: standard streams cannot be used. Give a folder or a URL.")
+
+
 def bulk_command(name: str, arguments: type[Any], action: Callable[[Any], int], examples: tuple[str, ...]) -> Command:
     """Return a command whose work can be stopped and continued."""
     return Command(
