@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         PackageFile,
         Provenance,
         SampleShape,
+        Style,
         Typicality,
         Verification,
         VersionSummary,
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from ganserve._results.scores import Score, Scores
     from ganserve._results.selection import BestOf, Rejection, Selection, SelectionReport
     from ganserve._tls import TLS
-    from ganserve._types import Encoding, ImagesLike, Label, Labels, Priority
+    from ganserve._types import Encoding, ImagesLike, Label, Labels, Noise, Priority
 
     __version__: str
 
@@ -86,6 +87,7 @@ __all__ = [
     "ModelNotFound",
     "ModelState",
     "ModelSummary",
+    "Noise",
     "PackageFile",
     "Priority",
     "Provenance",
@@ -103,6 +105,7 @@ __all__ = [
     "ServerError",
     "ServerOverloaded",
     "ServerUnavailable",
+    "Style",
     "Typicality",
     "UnsupportedByModel",
     "UnsupportedByServer",

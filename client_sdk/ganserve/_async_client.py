@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ganserve._results.batch import SampleBatch
+    from ganserve._results.batch import Sample, SampleBatch
     from ganserve._results.scores import Scores
     from ganserve._results.selection import Selection
-    from ganserve._types import Encoding, ImagesLike, Label, Labels, Priority
+    from ganserve._types import Encoding, ImagesLike, Label, Labels, Noise, Priority
 
 
 class AsyncClient(AsyncConnection):
@@ -80,19 +80,24 @@ class AsyncClient(AsyncConnection):
         seed: int | None = None,
         offset: int = 0,
         truncation: float | None = None,
+        truncation_layers: int | None = None,
+        mix_seed: int | None = None,
+        mix_from: int | None = None,
+        noise: Noise | None = None,
         latents: npt.ArrayLike | None = None,
+        w: npt.ArrayLike | None = None,
         controls: Mapping[str, float] | None = None,
         select: Selection | None = None,
         encoding: Encoding = "raw",
         priority: Priority = "normal",
         return_scores: bool = False,
         return_latents: bool = False,
+        return_w: bool = False,
         timeout_s: float | None = None,
     ) -> SampleBatch:
         """Draw samples.
 
-        Sample i of (model version, seed, label, truncation, controls) is always the same, whatever n, the offset and
-        the server's load.
+        Sample i of (model version, seed, label, truncation, controls, mixing, noise) is always the same in every call.
 
         Args:
             n: N, how many; at least 1. The server bounds an answer, by default to 64 MiB: use
@@ -103,9 +108,15 @@ class AsyncClient(AsyncConnection):
             version: The model's version. Default: the latest that is ready.
             seed: Chooses the latents, 0 to 2^64 - 1. Default: a random one, which the batch contains.
             offset: Index of the first sample in the seed's sequence; offset + n is at most 2^48.
-            truncation: Restricts each latent value to [-truncation, truncation]: less varied, more typical. Default:
-                none.
-            latents: The latents themselves, float32 [N, Z], instead of seed, offset, truncation and controls.
+            truncation: Less varied, more typical samples. For a style-based generator (`ModelInfo.style`) it is psi: 0
+                gives the mean, 1 is none. For others it restricts each latent value to [-truncation, truncation].
+                Default: the style's own, else none.
+            truncation_layers: Styles only, as the next three: the number of first layers that truncation acts on.
+            mix_seed: Style mixing: sample i has the w's of sample i of this seed, from the layer `mix_from` on.
+            mix_from: 1 to L - 1; the fewer layers before it, the less remains of a sample's own shape.
+            noise: "seeded", own noise for each sample; "constant", the same for all; or "none". Default: the model's.
+            latents: The latents themselves, float32 [N, Z], instead of seed, offset and controls.
+            w: The w's themselves, float32 [N, L, W], for styles: such as `SampleBatch.w`. The seed draws the noise.
             controls: Values of the model's controls by name (`ModelInfo.controls`), for all samples: {"c0": 0.5}.
                 Others are drawn; setting one changes no other value of a latent.
             select: Lets the critic choose among more samples than are returned: `BestOf(8)` keeps the best of each 8,
@@ -116,6 +127,7 @@ class AsyncClient(AsyncConnection):
             priority: The request's place in the server's queue: "high" if somebody waits, "low" for work in bulk.
             return_scores: Also return the critic's scores and probabilities of the samples.
             return_latents: Also return the latents.
+            return_w: Also return the w's.
             timeout_s: Deadline in seconds, retries included; math.inf is none. Default: the client's.
 
         Returns:
@@ -138,13 +150,19 @@ class AsyncClient(AsyncConnection):
             seed=seed,
             offset=offset,
             truncation=truncation,
+            truncation_layers=truncation_layers,
+            mix_seed=mix_seed,
+            mix_from=mix_from,
+            noise=noise,
             latents=latents,
+            w=w,
             controls=controls,
             select=select,
             encoding=encoding,
             priority=priority,
             return_scores=return_scores,
             return_latents=return_latents,
+            return_w=return_w,
         )
         timeout_s = self._timeout_s(timeout_s)
         info = None
@@ -162,18 +180,23 @@ class AsyncClient(AsyncConnection):
         seed: int | None = None,
         offset: int = 0,
         truncation: float | None = None,
+        truncation_layers: int | None = None,
+        mix_seed: int | None = None,
+        mix_from: int | None = None,
+        noise: Noise | None = None,
         controls: Mapping[str, float] | None = None,
         select: Selection | None = None,
         encoding: Encoding = "raw",
         priority: Priority = "normal",
         return_scores: bool = False,
         return_latents: bool = False,
+        return_w: bool = False,
         chunk_size: int | None = None,
         timeout_s: float | None = None,
     ) -> AsyncSampleStream:
         """Draw any number of samples and return them in batches as they arrive: those that `sample` would draw.
 
-        The arguments are those of `sample` except `latents`, and two more:
+        The arguments are those of `sample` except `latents` and `w`, and two more:
 
         - `chunk_size`: most samples in one batch; by default the server chooses;
         - `timeout_s`: most seconds to wait for each batch, without the time that the caller takes between batches.
@@ -197,13 +220,17 @@ class AsyncClient(AsyncConnection):
             seed=seed,
             offset=offset,
             truncation=truncation,
-            latents=None,
+            truncation_layers=truncation_layers,
+            mix_seed=mix_seed,
+            mix_from=mix_from,
+            noise=noise,
             controls=controls,
             select=select,
             encoding=encoding,
             priority=priority,
             return_scores=return_scores,
             return_latents=return_latents,
+            return_w=return_w,
         )
         call = SampleStreamCall(stream_request(request, chunk_size), self._timeout_s(timeout_s))
         return AsyncSampleStream(self._transport, call)
@@ -310,14 +337,16 @@ class AsyncClient(AsyncConnection):
 
     async def interpolate(
         self,
-        a: int | npt.ArrayLike,
-        b: int | npt.ArrayLike,
+        a: int | npt.ArrayLike | Sample,
+        b: int | npt.ArrayLike | Sample,
         steps: int,
         label: Labels | None = None,
         *,
         model: str | None = None,
         version: int | None = None,
         truncation: float | None = None,
+        truncation_layers: int | None = None,
+        noise: Noise | None = None,
         encoding: Encoding = "raw",
         priority: Priority = "normal",
         return_scores: bool = False,
@@ -326,25 +355,28 @@ class AsyncClient(AsyncConnection):
         """Draw samples on the way from one latent to another; the ends are exact to the last bit.
 
         The way between normal latents is spherical (White 2016, "Sampling Generative Networks"), so that latents on it
-        are as long as those of the training; uniform latents and controls are interpolated linearly.
+        are as long as those of the training; uniform latents and controls are interpolated linearly. In W, which
+        style-based generators have, it is straight, with the noise of a.
 
         Args:
-            a: The start: a seed, which stands for the latent of its sample 0, or a latent, float32 [Z].
+            a: The start: a seed, which stands for its sample 0; a latent, float32 [Z]; w's, float32 [L, W]; or a sample
+                with one of these.
             b: The end, likewise.
             steps: N, how many samples; at least 2.
-            label: As for `sample`. Default: the label of a's sample, else of b's; conditional models need one if both
-                are latents.
+            label: As for `sample`. Default: that of a's sample, else of b's; in W, of the nearer. Two arrays have none.
             model: As for `sample`.
             version: As for `sample`.
-            truncation: As for `sample`; for ends that are seeds.
+            truncation: As for `sample`; not for ends that are w's, or latents unless they become w's.
+            truncation_layers: As for `sample`.
+            noise: As for `sample`.
             encoding: As for `sample`.
             priority: As for `sample`.
             return_scores: As for `sample`.
             timeout_s: Deadline of each request in seconds, retries included; math.inf is none. Default: the client's.
-                There is one request for the model, one for each seed, and one for the samples.
+                There is one for the model, one for each end that is not drawn, and one for the samples.
 
         Returns:
-            The samples in order, with their latents.
+            The samples in order, with their latents, or in W with their w's.
 
         Raises:
             InvalidRequest: An argument is wrong, or a latent has another size than the model's.
@@ -356,6 +388,8 @@ class AsyncClient(AsyncConnection):
             steps,
             label,
             truncation=truncation,
+            truncation_layers=truncation_layers,
+            noise=noise,
             encoding=encoding,
             priority=priority,
             return_scores=return_scores,

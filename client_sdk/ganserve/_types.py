@@ -33,5 +33,8 @@ ImagesLike: TypeAlias = "ImageLike | Sequence[ImageLike | float]"
 Encoding: TypeAlias = Literal["raw", "png", "jpeg", "webp", "float32"]
 """The form in which samples travel: see `Client.sample`."""
 
+Noise: TypeAlias = Literal["seeded", "constant", "none"]
+"""The noise in each layer of a style-based generator: see `Client.sample`."""
+
 Priority: TypeAlias = Literal["high", "normal", "low"]
 """A request's place in the server's queue: see `Client.sample`."""

@@ -27,7 +27,7 @@ from ganserve._client import Client
 from ganserve._errors import InvalidRequest, MissingExtra
 from ganserve._results.batch import SampleBatch
 from ganserve._results.selection import Selection
-from ganserve._types import Encoding, Labels
+from ganserve._types import Encoding, Labels, Noise
 
 try:
     import torch
@@ -63,6 +63,10 @@ class SampleDataset(IterableDataset[Batch]):
         seed: As for `Client.stream`; required with several ranks, because each would draw its own.
         offset: As for `Client.stream`.
         truncation: As for `Client.stream`.
+        truncation_layers: As for `Client.stream`.
+        mix_seed: As for `Client.stream`.
+        mix_from: As for `Client.stream`.
+        noise: As for `Client.stream`.
         controls: As for `Client.stream`.
         select: As for `Client.stream`.
         encoding: As for `Client.stream`; "float32" gives images from 0 to 1.
@@ -86,6 +90,10 @@ class SampleDataset(IterableDataset[Batch]):
         seed: int | None = None,
         offset: int = 0,
         truncation: float | None = None,
+        truncation_layers: int | None = None,
+        mix_seed: int | None = None,
+        mix_from: int | None = None,
+        noise: Noise | None = None,
         controls: Mapping[str, float] | None = None,
         select: Selection | None = None,
         encoding: Encoding = "raw",
@@ -112,7 +120,16 @@ class SampleDataset(IterableDataset[Batch]):
         self._connect = connect
         self._epoch = 0
         self._model, self._version = model, version
-        self._truncation, self._controls, self._select, self._encoding = truncation, controls, select, encoding
+        self._options: dict[str, Any] = {
+            "truncation": truncation,
+            "truncation_layers": truncation_layers,
+            "mix_seed": mix_seed,
+            "mix_from": mix_from,
+            "noise": noise,
+            "controls": controls,
+            "select": select,
+            "encoding": encoding,
+        }
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other samples in each epoch: those from offset + epoch * n on.
@@ -157,10 +174,7 @@ class SampleDataset(IterableDataset[Batch]):
             version=self._version,
             seed=self.seed,
             offset=self.offset + self._epoch * self.n + first,
-            truncation=self._truncation,
-            controls=self._controls,
-            select=self._select,
-            encoding=self._encoding,
+            **self._options,
         ) as stream:
             batch = SampleBatch.concatenate(list(stream))
         samples = batch.to_torch()

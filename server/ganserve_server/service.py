@@ -40,6 +40,7 @@ from ganserve_server.requests.sample_plan import SamplePlan, plan_sample, plan_s
 from ganserve_server.requests.score_plan import ScorePlan, plan_score
 from ganserve_server.sampling.drawing import draw, score
 from ganserve_server.sampling.selection import Selector
+from ganserve_server.tracing.spans import part
 
 # Larger answers are built on another thread to keep the event loop free.
 _OFF_LOOP_BYTES, _ON_LOOP_SAMPLES = 2**18, 1024
@@ -229,7 +230,8 @@ class GanService:
         charge_more(drawn.proposed - count)
         files = None
         if plan.encoding in FORMATS:
-            files = await encoded_files(self._threads, drawn.samples, plan.encoding)
+            with part("encode", {"ganserve.encoding": FORMATS[plan.encoding].name, "ganserve.samples": count}):
+                files = await encoded_files(self._threads, drawn.samples, plan.encoding)
         if count <= _ON_LOOP_SAMPLES and count * plan.bytes_per_sample < _OFF_LOOP_BYTES:
             response = gan_service_pb2.SampleResponse()
             set_sample_response(response, model.info, plan, work, drawn, files)
@@ -264,7 +266,8 @@ class GanService:
         info = model.info
         if plan.files:
             field = "samples.images.files"
-            return await decoded_images(self._threads, plan.files, plan.encoding, info.sample_shape, field)
+            with part("decode", {"ganserve.samples": len(plan.files)}):
+                return await decoded_images(self._threads, plan.files, plan.encoding, info.sample_shape, field)
         assert plan.samples is not None, "a plan has samples or files"
         if plan.samples.dtype == info.sample_dtype:
             return plan.samples

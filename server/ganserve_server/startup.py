@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2
-from ganserve_server.engine.parallelism import choose_buckets, choose_parallelism
-from ganserve_server.engine.providers import CPU, ProviderChoice, choose_provider
+from ganserve_server.engine.parallelism import choose_buckets, choose_lone_threads, choose_parallelism
+from ganserve_server.engine.providers import ON_CPU, ProviderChoice, choose_provider
 from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import RequestError, StartupError
 from ganserve_server.models.repository import Repository
@@ -57,12 +57,15 @@ def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Re
 
 def how_to_run(config: ServerConfig) -> tuple[ProviderChoice, EngineConfig, BatchConfig]:
     """Choose the execution provider, its parallelism and the sizes of batches; raise ProviderError."""
-    choice = choose_provider(config.provider)
+    choice = choose_provider(config.provider, bfloat16=config.bfloat16)
     sessions = len(config.devices) * config.instances
     workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions)
     engine = EngineConfig(
         provider=choice.name,
         threads=threads,
+        calls=workers,
+        lone_threads=choose_lone_threads(choice.name, config.lone_threads),
+        bfloat16=config.bfloat16,
         spinning=config.spinning,
         devices=config.devices,
         instances=config.instances,
@@ -75,11 +78,11 @@ def how_to_run(config: ServerConfig) -> tuple[ProviderChoice, EngineConfig, Batc
     )
     batch = BatchConfig(
         max_batch_size=config.batch_size,
-        max_small_batch_size=0 if config.max_batch_size or choice.name == CPU else _SMALL_BATCH_SIZE,
+        max_small_batch_size=0 if config.max_batch_size or choice.name in ON_CPU else _SMALL_BATCH_SIZE,
         max_queued_samples=config.max_queued_samples,
         workers=workers,
         queue_delay_s=config.queue_delay_ms / 1e3,
-        inline_below_s=INLINE_BELOW_S if choice.name == CPU else 0.0,
+        inline_below_s=INLINE_BELOW_S if choice.name in ON_CPU else 0.0,
     )
     return choice, engine, batch
 
@@ -138,8 +141,10 @@ def _version(model: gan_service_pb2.ModelSummary, version: gan_service_pb2.Versi
     kind = "images uint8" if sample.kind == model_spec_pb2.SAMPLE_KIND_IMAGE else "vectors float32"
     latest = " (latest)" if version.version == model.latest and len(model.versions) > 1 else ""
     controls = f", controls {', '.join(control.name for control in version.controls)}" if version.controls else ""
+    style = f", {version.style.layers} layers of style" if version.HasField("style") else ""
     critic = "" if version.has_critic else ", no critic"
-    return f"model    {head}{latest}: {kind} {list(sample.shape)}, {_labels(version.label_names)}{controls}{critic}"
+    about = f"{_labels(version.label_names)}{style}{controls}{critic}"
+    return f"model    {head}{latest}: {kind} {list(sample.shape)}, {about}"
 
 
 def _labels(names: Sequence[str]) -> str:

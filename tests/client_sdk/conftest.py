@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ganserve import AsyncClient, Client
+from ports import closed_address
 from server_process import running_server
 
 if TYPE_CHECKING:
@@ -202,10 +203,7 @@ def own_server(repository: Path) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture(scope="session")
-def closed_port() -> str:
+def closed_port() -> Iterator[str]:
     """Return an address without a listener."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    with closed_address() as address:
+        yield address

@@ -73,6 +73,8 @@ def test_truncation_applies_to_seeds(api: Api) -> None:
     assert batch.latents[1].tolist() == [3.0] * 4
     with pytest.raises(UnsupportedByModel):
         api.interpolate(1, 2, 2, model="tiny-vector", truncation=0.25)
+    with pytest.raises(InvalidRequest, match="truncation: cannot be combined with two latents"):
+        api.interpolate(np.ones(4), np.zeros(4), 3, 0, model="tiny", truncation=1)
 
 
 def test_another_version_and_encoding(api: Api) -> None:
@@ -89,12 +91,11 @@ def test_another_version_and_encoding(api: Api) -> None:
         (-1, 2, 3, {}, "a: is -1; expected at least 0"),
         (True, 2, 3, {}, "a: is True; expected an int"),
         (1, 2**64, 3, {}, "b: is 18446744073709551616; expected at most"),
-        (1, [[1.0, 2]], 3, {}, r"b: has the shape \[1, 2\]; expected a seed, or one latent"),
+        (1, [[[1.0, 2]]], 3, {}, r"b: has the shape \[1, 1, 2\]; expected a seed, or one latent"),
         (1, ["x"], 3, {}, "b: is <U1; expected real numbers"),
         (1, [1.0, [2]], 3, {}, "b: is not an array; expected a seed, or one latent"),
         (1, [np.nan, 1], 3, {}, "b: has NaN or infinity"),
-        ([1.0], [2.0], 3, {"truncation": 1}, "truncation: cannot be combined with two latents"),
-        (1, 2, 3, {"truncation": -1}, "truncation: is -1; expected a finite number above 0"),
+        (1, 2, 3, {"truncation": -1}, "truncation: is -1; expected a finite number of at least 0"),
         (1, 2, 3, {"label": [1, 2]}, "label: has 2 entries"),
         (1, 2, 3, {"encoding": "gif"}, "encoding: is 'gif'; expected one of 'raw', 'png'"),
         (1, 2, 3, {"priority": "urgent"}, "priority: is 'urgent'; expected one of"),

@@ -88,19 +88,20 @@ def test_refusals(client: Client, tiny: ModelInfo, wish: Wish, words: str) -> No
 
 
 def test_a_walk_begins_and_ends_with_the_given_samples(client: Client, tiny: ModelInfo) -> None:
-    batch = actions.draw(client, tiny, Wish(count=6, seed="3")).batch
+    drawn = actions.draw(client, tiny, Wish(count=6, seed="3"))
+    batch = drawn.batch
     assert batch.labels is not None
     a, b = 0, int(np.argmax(batch.labels != batch.labels[0]))
     assert batch.labels[a] != batch.labels[b]
-    way = actions.walk(client, tiny, batch, (a, b), 5).batch
+    way = actions.walk(client, tiny, drawn, (a, b), 5).batch
     assert (way.samples[0] == batch.samples[a]).all()
     assert (way.samples[-1] == batch.samples[b]).all()
     assert way.labels is not None
     assert way.labels.tolist() == [batch.labels[a]] * 3 + [batch.labels[b]] * 2
     with pytest.raises(InvalidRequest, match="to: is sample 6; expected one of those drawn, 0 to 5"):
-        actions.walk(client, tiny, batch, (0, 6), 5)
+        actions.walk(client, tiny, drawn, (0, 6), 5)
     with pytest.raises(UnsupportedByModel, match="draw some of it first"):
-        actions.walk(client, actions.describe(client, "tiny-rgb/1"), batch, (0, 1), 5)
+        actions.walk(client, actions.describe(client, "tiny-rgb/1"), drawn, (0, 1), 5)
 
 
 def test_order(client: Client, tiny: ModelInfo) -> None:
@@ -231,7 +232,7 @@ def test_vectors_are_points_or_rows(client: Client) -> None:
     table = tiles.tiles(labelled[np.arange(27) % 9], range(27), (0, 1))
     assert "27 rows: scroll to see all" in table
     assert table.count("<td>&lt;b&gt;</td>") == 27
-    way = actions.walk(client, info, drawn.batch, (0, 1), 5).batch
+    way = actions.walk(client, info, drawn, (0, 1), 5).batch
     assert "<polyline" in tiles.steps(way)
 
 

@@ -44,7 +44,7 @@ BAD_SAMPLE_ARGUMENTS: list[tuple[str, str, tuple[Any, ...], dict[str, Any]]] = [
     ("seed", "is False; expected an int", (1,), {"seed": False}),
     ("offset", "is -1; expected at least 0", (1,), {"offset": -1}),
     ("offset", "expected offset + n of at most 2^48 (n is 2)", (2,), {"offset": 2**48 - 1}),
-    ("truncation", "is 0; expected a finite number above 0", (1,), {"truncation": 0}),
+    ("truncation", "is -1; expected a finite number of at least 0", (1,), {"truncation": -1}),
     ("truncation", "is nan", (1,), {"truncation": math.nan}),
     ("truncation", "is inf", (1,), {"truncation": math.inf}),
     ("truncation", "is True", (1,), {"truncation": True}),
@@ -74,7 +74,6 @@ BAD_LATENTS: list[tuple[str, str, dict[str, Any]]] = [
     ("latents", "has NaN or infinity", {"latents": [[1e300], [1.0]]}),
     ("seed", "cannot be combined with latents", {"latents": np.ones((2, 4)), "seed": 0}),
     ("offset", "cannot be combined with latents", {"latents": np.ones((2, 4)), "offset": 1}),
-    ("truncation", "cannot be combined with latents", {"latents": np.ones((2, 4)), "truncation": 1.0}),
     ("controls", "cannot be combined with latents", {"latents": np.ones((2, 4)), "controls": {"c0": 1.0}}),
 ]
 BAD_IMAGES: list[tuple[str, str, Any]] = [

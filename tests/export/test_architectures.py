@@ -27,6 +27,7 @@ CASES = {
     "residual": {"spectral_norm": "both", "minibatch_stddev_group": 2, "critic_norm": "layer"},
     "progressive": {"minibatch_stddev_group": 2},
     "r3gan": {"group_size": 2, "minibatch_stddev_group": 2},
+    "stylegan2": {"w_dim": 5, "activation_clamp": 2.0},
 }
 
 
@@ -42,7 +43,8 @@ class Scores(nn.Module):
 
 
 def config(architecture: str, **changes) -> NetworksConfig:
-    small = {"latent_dim": LATENT, "label_embedding_dim": 2, "generator_width": 4, "critic_width": 4}
+    small = {"latent_dim": LATENT, "generator_width": 4, "critic_width": 4}
+    small |= {} if architecture == "stylegan2" else {"label_embedding_dim": 2}
     small |= {} if architecture == "mlp" else {"max_width": 8}
     return ARCHITECTURES[architecture](**small | changes)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from foreign_graphs import FLOAT, Z, flat_generator, node, save, tanh_nchw, weight
+from foreign_graphs import FLOAT, INT64, Z, flat_generator, node, save, tanh_nchw, weight
 from foreign_packages import ABC, LABELS, LATENTS, NCHW, assert_same_pixels, levels, manifest, run, wrap
+from ganserve import Client
 from ganserve_export import ExportError
 from ganserve_export.from_onnx.noise import NoiseInput, draw_noise
 
@@ -39,6 +40,81 @@ def test_a_control_with_a_default(tmp_path: Path, shape: list[int | str]) -> Non
     psi = np.linspace(0, 2, 9, dtype=np.float32)[:, None]
     (samples,) = run(packaged, latents=np.concatenate([LATENTS, psi], axis=1))
     assert_same_pixels(samples, levels(np.tanh(psi * (LATENTS @ weight(Z, 48))).reshape(-1, 3, 4, 4)))
+
+
+def truncated_by(file: Path, shape: list[int | str], *, labels: bool = False) -> Path:
+    """Write a generator whose image is tanh(w_avg + psi * (z w - w_avg)), plus label / 4."""
+    nodes = [
+        node("MatMul", "z w", "flat"),
+        node("Sub", "flat w_avg", "distance"),
+        node("Mul", "distance psi", "nearer"),
+        node("Add", "nearer w_avg", "near" if labels else "sum"),
+    ]
+    constants = SHAPE | {"w_avg": weight(1, 48, seed=5) / 4}
+    first = 1 if shape in ([], [1]) else "n"
+    constants["shape"] = np.array([-1 if first == "n" else 1, 3, 4, 4])
+    inputs = {"z": (FLOAT, [first, Z]), "psi": (FLOAT, shape)}
+    if labels:
+        constants |= {"table": np.arange(3, dtype=np.float32)[:, None] / 4}
+        nodes += [node("Gather", "table y", "bonus"), node("Add", "near bonus", "sum")]
+        inputs["y"] = (INT64, [first])
+    return save(file, [*nodes, *TAIL], inputs, IMAGE, constants)
+
+
+def truncated(psi: float, bonus: float = 0.0) -> np.ndarray:
+    mean = weight(1, 48, seed=5) / 4
+    return levels(np.tanh(mean + psi * (LATENTS @ weight(Z, 48) - mean) + np.float32(bonus)).reshape(-1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("shape", [["n", 1], ["n"], [], [1]])
+def test_psi_is_the_model_s_truncation(tmp_path: Path, shape: list[int | str]) -> None:
+    packaged = wrap(tmp_path, truncated_by(tmp_path / "g.onnx", shape), truncation_input="psi=0.7", **NCHW)
+    spec = manifest(packaged)
+    assert (spec.style.layers, spec.style.w_dimension, spec.style.default_truncation) == (1, 0, 0.7)
+    assert (spec.latent.dimension, spec.latent.truncation_absence, len(spec.latent.controls)) == (Z, "", 0)
+    for psi in (0.0, 0.5, 1.0):
+        rows = np.full((len(LATENTS), 1), psi, np.float32)
+        assert_same_pixels(run(packaged, latents=LATENTS, psi=rows)[0], truncated(psi))
+
+
+def test_psi_of_each_layer_and_labels_served(tmp_path: Path) -> None:
+    file = truncated_by(tmp_path / "g.onnx", ["n", 48], labels=True)
+    packaged = wrap(tmp_path, file, truncation_input="psi", label_names=ABC, **NCHW)
+    assert (manifest(packaged).style.layers, manifest(packaged).style.default_truncation) == (48, 1.0)
+    with Client.local(packaged.folder.parents[1]) as client:
+        batch = client.sample(9, 2, seed=1, return_latents=True, truncation=0.25, truncation_layers=16)
+        mean, w = weight(1, 48, seed=5) / 4, batch.latents @ weight(Z, 48)
+        psi = np.where(np.arange(48) < 16, np.float32(0.25), np.float32(1))
+        expected = levels(np.tanh(mean + psi * (w - mean) + np.float32(0.5)).reshape(-1, 3, 4, 4))
+        assert_same_pixels(batch.samples, expected)
+        still = client.sample(9, 2, seed=1, truncation=0)
+        assert np.ptp(still.samples.astype(int), axis=0).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("phi", r"--truncation-input phi: the generator g\.onnx has no such input"),
+        ("psi=2", "--truncation-input psi=2: '2' is not 0 to 1"),
+        ("psi=x", "--truncation-input psi=x: 'x' is not 0 to 1"),
+    ],
+)
+def test_wrong_inputs_for_psi(tmp_path: Path, given: str, reason: str) -> None:
+    with pytest.raises(ExportError, match=reason):
+        wrap(tmp_path, truncated_by(tmp_path / "g.onnx", ["n", 1]), truncation_input=given, **NCHW)
+
+
+def test_an_input_has_one_role(tmp_path: Path) -> None:
+    file = truncated_by(tmp_path / "g.onnx", ["n", 1])
+    with pytest.raises(ExportError, match="--truncation-input psi: this is a control or noise already"):
+        wrap(tmp_path, file, truncation_input="psi", control=("psi=0..1",), **NCHW)
+
+
+def test_an_input_that_truncates_nothing(tmp_path: Path) -> None:
+    nodes = [node("MatMul", "z w", "flat"), node("Add", "flat psi", "sum"), *TAIL]
+    inputs = {"z": (FLOAT, ["n", Z]), "psi": (FLOAT, ["n", 1])}
+    with pytest.raises(ExportError, match=r"--truncation-input psi: samples vary by .* so it is no truncation psi"):
+        wrap(tmp_path, save(tmp_path / "g.onnx", nodes, inputs, IMAGE, SHAPE), truncation_input="psi", **NCHW)
 
 
 def test_a_constant(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def generator_graph(model: TinyModel) -> onnx.ModelProto:
         ]
     nodes.append(helper.make_node("Reshape", ["flat" if model.is_image else "values", "sample_shape"], ["samples"]))
     inputs = [helper.make_tensor_value_info("latents", TensorProto.FLOAT, ["N", model.latent_dimension])]
-    return _model("generator", nodes, inputs + _labels_input(model), [_samples_info(model)], constants)
+    return tiny_model("generator", nodes, inputs + _labels_input(model), [_samples_info(model)], constants)
 
 
 LEVELS = {"one": 1.0, "half_range": 127.5, "lowest": 0.0, "highest": 255.0}
@@ -201,7 +201,7 @@ def critic_graph(model: TinyModel) -> onnx.ModelProto:
     ]
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in ("scores", "probabilities")]
     labels = _labels_input(model) if takes_labels else []
-    return _model("critic", nodes, [_samples_info(model), *labels], outputs, constants)
+    return tiny_model("critic", nodes, [_samples_info(model), *labels], outputs, constants)
 
 
 def typicality_graph(model: TinyModel, scale: float = 1.0) -> onnx.ModelProto:
@@ -220,7 +220,7 @@ def typicality_graph(model: TinyModel, scale: float = 1.0) -> onnx.ModelProto:
         helper.make_node("Mul", ["darkness", "scale"], ["typicality"]),
     ]
     outputs = [helper.make_tensor_value_info("typicality", TensorProto.FLOAT, ["N"])]
-    return _model("typicality", nodes, [_samples_info(model)], outputs, constants)
+    return tiny_model("typicality", nodes, [_samples_info(model)], outputs, constants)
 
 
 def write_package(
@@ -300,7 +300,7 @@ def _samples_info(model: TinyModel) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info("samples", element, ["N", *model.shape])
 
 
-def _model(
+def tiny_model(
     name: str,
     nodes: list[onnx.NodeProto],
     inputs: list[onnx.ValueInfoProto],

@@ -14,6 +14,7 @@ from ganserve_training.networks.config import ARCHITECTURES, NetworksConfig
 
 IMAGES = ("convolutional", "dcgan", "residual", "progressive", "r3gan")
 ALL = ("mlp", *IMAGES)
+WITH_STYLES = (*ALL, "stylegan2")  # It takes powers of two, has no heads, and its own ways to use labels.
 LATENT = 6
 
 
@@ -23,7 +24,8 @@ def _seed() -> None:
 
 
 def config(architecture: str, width: int = 4, most: int = 16, **changes) -> NetworksConfig:
-    fields = {"latent_dim": LATENT, "label_embedding_dim": 3, "generator_width": width, "critic_width": width}
+    fields = {"latent_dim": LATENT, "generator_width": width, "critic_width": width}
+    fields |= {} if architecture == "stylegan2" else {"label_embedding_dim": 3}
     fields |= {} if architecture == "mlp" else {"max_width": most}
     fields |= {"group_size": 2} if architecture == "r3gan" else {}
     return ARCHITECTURES[architecture](**fields | changes)
@@ -79,7 +81,7 @@ def test_mlp_makes_vectors() -> None:
     assert pair.critic(made, labels).shape == (4,)
 
 
-@pytest.mark.parametrize("architecture", ALL)
+@pytest.mark.parametrize("architecture", WITH_STYLES)
 def test_both_networks_use_the_label(architecture: str) -> None:
     pair = build_networks(config(architecture), images(8))
     generator, critic = pair.generator.eval(), pair.critic.eval()
@@ -93,11 +95,11 @@ def test_both_networks_use_the_label(architecture: str) -> None:
     assert not torch.equal(critic(samples, zero), critic(samples, one))
 
 
-@pytest.mark.parametrize("architecture", ALL)
+@pytest.mark.parametrize("architecture", WITH_STYLES)
 @pytest.mark.parametrize("stddev", [False, True])
 def test_eval_mode_is_deterministic_and_independent_of_the_batch(architecture: str, stddev: bool) -> None:
     options: dict = {"critic_norm": "batch"} if architecture in ("mlp", "dcgan", "residual") else {}
-    options |= {"minibatch_stddev_group": 2} if stddev else {}
+    options |= {"minibatch_stddev_group": 2 if stddev else 0}
     pair = build_networks(config(architecture, **options), images(16))
     for _ in range(3):  # Change the running statistics from their initial values.
         labels = torch.randint(0, 3, (4,))
@@ -127,6 +129,7 @@ def test_eval_mode_is_deterministic_and_independent_of_the_batch(architecture: s
         ("residual", {"spectral_norm": "critic"}, False),
         ("progressive", {"minibatch_stddev_group": 4}, True),
         ("r3gan", {}, False),
+        ("stylegan2", {}, True),
     ],
 )
 def test_a_critic_reports_that_it_mixes_its_samples(architecture: str, options: dict, across: bool) -> None:
@@ -139,10 +142,11 @@ def test_a_critic_reports_that_it_mixes_its_samples(architecture: str, options: 
     assert torch.allclose(first, second, rtol=1e-4, atol=1e-6) is not across
 
 
-@pytest.mark.parametrize("architecture", ALL)
+@pytest.mark.parametrize("architecture", WITH_STYLES)
 def test_every_weight_gets_a_gradient_through_r1(architecture: str) -> None:
     """Second gradients of a loss with R1 reach every part of the critic."""
-    changes = {"minibatch_stddev_group": 2, "critic_conditioning": "concatenation"}
+    changes = {"minibatch_stddev_group": 2}
+    changes |= {} if architecture == "stylegan2" else {"critic_conditioning": "concatenation"}
     pair = build_networks(config(architecture, **changes), images(16))
     if architecture == "r3gan":  # The last convolution of a block is initially zero and blocks gradients.
         for name, parameter in [*pair.generator.named_parameters(), *pair.critic.named_parameters()]:
@@ -165,10 +169,10 @@ def test_every_weight_gets_a_gradient_through_r1(architecture: str) -> None:
             assert parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("architecture", ALL)
+@pytest.mark.parametrize("architecture", WITH_STYLES)
 def test_state_survives_saving_copying_and_functional_calls(architecture: str) -> None:
     options = {"minibatch_stddev_group": 2}
-    if architecture not in ("progressive", "r3gan"):
+    if architecture not in ("progressive", "r3gan", "stylegan2"):
         options["spectral_norm"] = "both"
     pair, fresh = (build_networks(config(architecture, **options), images(8)) for _ in range(2))
     labels = torch.tensor([0, 1, 2, 0])
@@ -216,3 +220,12 @@ def test_heads_share_the_features(architecture: str) -> None:
     torch.testing.assert_close(real.scores, as_output(information.critic(made[:2])).scores)
     torch.testing.assert_close(fake.code_logits, as_output(information.critic(made[2:])).code_logits)
     assert real.class_logits is None
+
+
+@pytest.mark.parametrize("architecture", [name for name in IMAGES if name != "progressive"])
+@pytest.mark.parametrize("side", [8, 32, 128])
+def test_a_narrow_critic_without_normalisation_tells_images_apart_from_the_start(architecture: str, side: int) -> None:
+    norm = {"critic_norm": "none"} if architecture == "dcgan" else {}
+    critic = build_networks(config(architecture, width=8, **norm), images(side, labels=0)).critic
+    scores = as_output(critic(torch.rand(16, 1, side, side) * 2 - 1)).scores
+    assert scores.std() > 0.01

@@ -131,3 +131,18 @@ def test_a_restored_updater_continues_exactly(name: str) -> None:
     updaters[1].optimiser.load_state_dict(state)
     advance(1, GRADIENTS[2:])
     assert torch.equal(weights[0], weights[1])
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop", "sgd"])
+def test_a_lazy_interval_adjusts_rates_and_decays(name: str) -> None:
+    """k steps with k + 1 updates: rate * k / (k + 1), beta ^ (k / (k + 1)) (Karras et al. 2020, appendix B)."""
+    weight = nn.Parameter(torch.ones(1))
+    second = {} if name == "sgd" else {"beta2": Anneal.constant(0.99)}
+    config = OPTIMISERS[name](learning_rate=Anneal.constant(0.1), beta1=0.5, **second)
+    updater = Updater([weight], config, Processes(), lazy_interval=4)
+    weight.sum().backward()
+    updater.step(0.0)
+    (group,) = updater.optimiser.param_groups
+    decays = group["betas"] if name == "adam" else (group["momentum"], *([group["alpha"]] if second else []))
+    assert group["lr"] == pytest.approx(0.08)
+    assert decays == pytest.approx((0.5**0.8, 0.99**0.8)[: len(decays)])

@@ -1,6 +1,6 @@
 """Convert between NumPy arrays and tensor messages."""
 
-# N = samples, H = height, W = width, C = channels, D = values of a vector, Z = latent
+# N = samples, H = height, W = width, C = channels, D = values of a vector, Z = latent, L = layers, W = values of one w
 
 import math
 from typing import Any
@@ -51,20 +51,29 @@ def from_tensor(tensor: tensor_pb2.Tensor, what: str) -> npt.NDArray[Any]:
     return np.ndarray(shape, dtype, data).copy()
 
 
+def w_array(w: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]:
+    """Return w's for a request, float32 [N, L, W], of real numbers [count, L, W], all finite."""
+    return _given_array("w", w, count, "[n, layers, w_dimension]")
+
+
 def latents_array(latents: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]:
     """Return latents for a request, float32 [N, Z], of real numbers [count, Z], all finite."""
+    return _given_array("latents", latents, count, "[n, latent_dim]")
+
+
+def _given_array(name: str, values: npt.ArrayLike, count: int, shape: str) -> npt.NDArray[np.float32]:
     try:
-        given = as_array(latents)
+        given = as_array(values)
     except ValueError as error:  # such as rows of different lengths
-        raise InvalidRequest.of("latents", f"is not an array; expected [n, latent_dim] ({error})") from error
+        raise InvalidRequest.of(name, f"is not an array; expected {shape} ({error})") from error
     if given.dtype.kind not in "fiu":
-        raise InvalidRequest.of("latents", f"is {given.dtype}; expected real numbers, float32 [n, latent_dim]")
-    if given.ndim != 2 or not given.size:
-        raise InvalidRequest.of("latents", f"has the shape {list(given.shape)}; expected [n, latent_dim]")
+        raise InvalidRequest.of(name, f"is {given.dtype}; expected real numbers, float32 {shape}")
+    if given.ndim != shape.count(",") + 1 or not given.size:
+        raise InvalidRequest.of(name, f"has the shape {list(given.shape)}; expected {shape}")
     if len(given) != count:
-        raise InvalidRequest.of("latents", f"has {len(given)} rows and n is {count}; expected one row a sample")
+        raise InvalidRequest.of(name, f"has {len(given)} rows and n is {count}; expected one row a sample")
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which the next line refuses
         converted = given.astype(np.float32)
     if not np.isfinite(converted).all():
-        raise InvalidRequest.of("latents", "has NaN or infinity; expected values that are finite in float32")
+        raise InvalidRequest.of(name, "has NaN or infinity; expected values that are finite in float32")
     return converted

@@ -44,7 +44,14 @@ _BROKE = re.compile(r"Internal error from Core|.*RST_STREAM|The actor (died|\S+ 
 _NEVER_CONNECTED = ("failed to connect", "connections to all backends failing", "resolution", "resolving")
 _NO_TARGET = "target uri is not valid"
 _METADATA_SIZE = "metadata size exceeds"
-_ARGUMENTS = {"count": "n", "label_indices": "label", "label_names": "label", "samples": "images"}
+_ARGUMENTS = {
+    "count": "n",
+    "label_indices": "label",
+    "label_names": "label",
+    "mix": "mix_seed",
+    "mix.from_layer": "mix_from",
+    "samples": "images",
+}
 
 
 class _Failure(Protocol):
@@ -126,13 +133,14 @@ def from_rpc_error(
 
 def _argument(field: str) -> str:
     """Return the client's argument for a message's field, such as "n" for "request.count"."""
-    name = field.removeprefix("request.").partition(".")[0]
-    return _ARGUMENTS.get(name, name)
+    whole = field.removeprefix("request.")
+    name = whole.partition(".")[0]
+    return _ARGUMENTS.get(whole) or _ARGUMENTS.get(name, name)
 
 
 def _in_words(text: str) -> str:
-    """Return a server's text with the SDK's words for encodings: png for ENCODING_PNG."""
-    return re.sub(r"\bENCODING_([A-Z0-9]+)", lambda found: found[1].lower(), text)
+    """Return a server's text with the SDK's words for encodings and noise: png for ENCODING_PNG."""
+    return re.sub(r"\b(?:ENCODING|NOISE_MODE)_([A-Z0-9]+)", lambda found: found[1].lower(), text)
 
 
 def never_connected(failure: errors.GanserveError) -> bool:
@@ -196,3 +204,13 @@ def _message(
     if kind is errors.ServerOverloaded and rich.retry_after_s is not None:
         return f"{details}: try again in {rich.retry_after_s:g} s"
     return details or code.name
+
+
+def client_closed() -> errors.ClientClosed:
+    """Return the error of a call of a closed client."""
+    return errors.ClientClosed("this client is closed: make a new one, or keep the calls inside its with block")
+
+
+def closed_during(what: str, request_id: str) -> errors.RequestCancelled:
+    """Return the error of a call or stream that `close()` ended."""
+    return errors.RequestCancelled(f"the client was closed during this {what}", code="CANCELLED", request_id=request_id)

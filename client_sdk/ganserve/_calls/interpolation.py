@@ -1,37 +1,78 @@
-"""Interpolate between latents: the requests of `Client.interpolate`, and the latents on the way."""
+"""Interpolate between samples: the requests of `Client.interpolate`, and the latents or w's on the way."""
 
-# N = steps, Z = latent
+# N = steps, Z = latent, L = layers, W = values of one w
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ganserve._argument_checks import check_integer
 from ganserve._calls import unary_calls
-from ganserve._calls.arrays import as_array, latents_array
+from ganserve._calls.arrays import as_array, latents_array, w_array
 from ganserve._calls.requests import sample_request
 from ganserve._errors import InvalidRequest, ServerError
-from ganserve._results.batch import SampleBatch
-from ganserve._results.models import ModelInfo
-from ganserve._types import Encoding, Labels, Priority
-from ganserve.v1 import gan_service_pb2
+from ganserve._results.batch import Sample, SampleBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from ganserve._results.models import ModelInfo
+    from ganserve._types import Encoding, Labels, Noise, Priority
+    from ganserve.v1 import gan_service_pb2
 
 MOST_STEPS = 2**20
 
 
+@dataclass(slots=True)
+class _End:
+    """An end of the way: a seed, a latent or w's; once it is drawn, what the way takes of it."""
+
+    name: str
+    seed: int | None = None
+    latent: npt.NDArray[np.float32] | None = None
+    """[Z]."""
+    w: npt.NDArray[np.float32] | None = None
+    """[L, W]."""
+    label: int | None = None
+
+    def needs_draw(self, *, in_w: bool) -> bool:
+        """Return True if a request has to find the latent, or the w's, of this end."""
+        return self.w is None if in_w else self.latent is None
+
+    def check(self, info: ModelInfo, *, in_w: bool) -> None:
+        """Refuse an end that is none of the model's."""
+        if self.w is not None and self.latent is None and not in_w:
+            raise InvalidRequest.of(self.name, f"is an array of w's, which model {info.name!r} has not; give a latent")
+        if self.latent is not None and len(self.latent) != info.latent_dim:
+            raise InvalidRequest.of(
+                self.name,
+                f"has {len(self.latent)} values; expected {info.latent_dim}, the latent of model {info.name!r}",
+            )
+        if self.w is not None and in_w and info.style is not None:
+            shape = [info.style.layers, info.style.w_dimension]
+            if list(self.w.shape) != shape:
+                found = f"has the shape {list(self.w.shape)}; expected {shape}, the w's of model {info.name!r}"
+                raise InvalidRequest.of(self.name, found)
+
+
 class Interpolation:
-    """The calls of `Client.interpolate`: one for each end that is a seed, then one for the samples on the way."""
+    """The calls of `Client.interpolate`: one for each end that is to be drawn, then one for the samples on the way."""
 
     def __init__(
         self,
-        a: int | npt.ArrayLike,
-        b: int | npt.ArrayLike,
+        a: int | npt.ArrayLike | Sample,
+        b: int | npt.ArrayLike | Sample,
         steps: int,
         label: Labels | None,
         *,
         truncation: float | None,
+        truncation_layers: int | None,
+        noise: Noise | None,
         encoding: Encoding,
         priority: Priority,
         return_scores: bool,
@@ -41,54 +82,102 @@ class Interpolation:
         self._ends = _end(a, "a"), _end(b, "b")
         self._steps = check_integer("steps", steps, 2, MOST_STEPS)
         self._label = label
-        self._truncation = truncation
+        self._truncation: dict[str, Any] = {"truncation": truncation, "truncation_layers": truncation_layers}
+        self._noise = noise
         self._options: dict[str, Any] = {
             "encoding": encoding,
             "priority": priority,
             "return_scores": return_scores,
         }
         self._timeout_s = timeout_s
-        self._request(np.zeros((self._steps, 1), np.float32), label)
-        if truncation is not None:
-            if not any(isinstance(end, int) for end in self._ends):
-                raise InvalidRequest.of("truncation", "cannot be combined with two latents: leave it out")
-            self._seed_request(0)
+        nothing = np.zeros((self._steps, 1), np.float32)
+        sample_request(self._steps, label, latents=nothing, noise=noise, **self._truncation, **self._options)
 
     def calls(self, info: ModelInfo) -> list[unary_calls.Call[SampleBatch]]:
-        """Return the calls that draw the ends that are seeds."""
-        for name, end in zip("ab", self._ends, strict=True):
-            if not isinstance(end, int) and len(end) != info.latent_dim:
-                raise InvalidRequest.of(
-                    name, f"has {len(end)} values; expected {info.latent_dim}, the latent of model {info.name!r}"
-                )
-        requests = [self._seed_request(end) for end in self._ends if isinstance(end, int)]
+        """Return the calls that draw ends."""
+        in_w = _walks_in_w(info)
+        for end in self._ends:
+            end.check(info, in_w=in_w)
+        drawn = [end for end in self._ends if end.needs_draw(in_w=in_w)]
+        if not in_w:
+            # Without a mapping, truncation acts on the draw of a latent.
+            if info.style is None and self._truncation["truncation"] is not None and not drawn:
+                raise InvalidRequest.of("truncation", "cannot be combined with two latents: leave it out")
+        elif any(value is not None for value in self._truncation.values()) and not drawn:
+            raise InvalidRequest.of("truncation", "cannot be combined with two samples' w's: leave it out")
+        requests = [self._end_request(end, in_w=in_w) for end in drawn]
         return [unary_calls.sample(request, self._timeout_s, info) for request in requests]
 
     def call(self, info: ModelInfo, drawn: Sequence[SampleBatch]) -> unary_calls.Call[SampleBatch]:
         """Return the call for the samples on the way, once the ends are drawn."""
+        in_w = _walks_in_w(info)
         batches = iter(drawn)
-        label = self._label
-        ends = []
         for end in self._ends:
-            if not isinstance(end, int):
-                ends.append(end)
-                continue
-            batch = next(batches)
-            if batch.latents is None:
-                raise ServerError("the answer has no latents, although the request asked for them")
-            if label is None and batch.labels is not None:
-                label = int(batch.labels[0])
-            ends.append(batch.latents[0])
+            if end.needs_draw(in_w=in_w):
+                _read_end(end, next(batches), in_w=in_w)
+        return unary_calls.sample(self._way_in_w(info) if in_w else self._way(info), self._timeout_s, info)
+
+    def _way(self, info: ModelInfo) -> gan_service_pb2.SampleRequest:
+        """Return the request for samples of latents on the way."""
+        a, b = self._ends
+        assert a.latent is not None
+        assert b.latent is not None
+        label = self._label
+        if label is None:
+            label = b.label if a.label is None else a.label
         controls = [control.index for control in info.controls]
-        way = latents_between(ends[0], ends[1], self._steps, info.latent_distribution == "normal", controls)
-        return unary_calls.sample(self._request(way, label), self._timeout_s, info)
+        way = latents_between(a.latent, b.latent, self._steps, info.latent_distribution == "normal", controls)
+        styled = {} if info.style is None else self._truncation
+        return self._request(label, latents=way, return_latents=True, noise=self._noise, **styled)
 
-    def _seed_request(self, seed: int) -> gan_service_pb2.SampleRequest:
-        priority = self._options["priority"]
-        return sample_request(1, seed=seed, truncation=self._truncation, priority=priority, return_latents=True)
+    def _way_in_w(self, info: ModelInfo) -> gan_service_pb2.SampleRequest:
+        """Return the request for samples of w's on the way, a straight line, with the noise of one latent."""
+        a, b = self._ends
+        assert a.w is not None
+        assert b.w is not None
+        t = np.linspace(0.0, 1.0, self._steps)[:, None, None]
+        way = ((1 - t) * a.w.astype(np.float64) + t * b.w.astype(np.float64)).astype(np.float32)
+        way[0], way[-1] = a.w, b.w
+        latent = next(
+            (end.latent for end in self._ends if end.latent is not None), np.zeros(info.latent_dim, np.float32)
+        )
+        label, labels = self._label, [end.label for end in self._ends if end.label is not None]
+        if label is None and labels:
+            # The samples look like the label of the nearer end.
+            label = [labels[0] if 2 * step < self._steps else labels[-1] for step in range(self._steps)]
+        latents = np.tile(latent, (self._steps, 1))
+        return self._request(label, w=way, latents=latents, return_w=True, noise=self._noise)
 
-    def _request(self, latents: npt.NDArray[np.float32], label: Labels | None) -> gan_service_pb2.SampleRequest:
-        return sample_request(self._steps, label, latents=latents, return_latents=True, **self._options)
+    def _end_request(self, end: _End, *, in_w: bool) -> gan_service_pb2.SampleRequest:
+        """Return the request for one end."""
+        priority, options = self._options["priority"], dict(self._truncation)
+        if not in_w:
+            return sample_request(1, seed=end.seed, priority=priority, return_latents=True, **options)
+        label = self._label
+        if label is not None and not isinstance(label, str | int | np.integer):  # one for each step
+            label = list(label)[0 if end.name == "a" else -1]
+        if label is None:
+            label = end.label
+        given = {"seed": end.seed} if end.latent is None else {"latents": end.latent[None]}
+        return sample_request(1, label, priority=priority, return_latents=True, return_w=True, **given, **options)
+
+    def _request(self, label: Labels | None, **given: Any) -> gan_service_pb2.SampleRequest:
+        return sample_request(self._steps, label, **given, **self._options)
+
+
+def _walks_in_w(info: ModelInfo) -> bool:
+    """Return True if a walk passes through w's: those on a straight line look alike, unlike latents."""
+    return info.style is not None and info.style.w_dimension > 0
+
+
+def _read_end(end: _End, batch: SampleBatch, *, in_w: bool) -> None:
+    """Set the latent, the label and the w's of an end that was drawn."""
+    if batch.latents is None or (in_w and batch.w is None):
+        raise ServerError("the answer has no latents or w's, although the request asked for them")
+    end.latent = batch.latents[0]
+    end.w = None if batch.w is None else batch.w[0]
+    if batch.labels is not None:
+        end.label = int(batch.labels[0])
 
 
 def latents_between(
@@ -131,20 +220,24 @@ def _great_circle(a: npt.NDArray[Any], b: npt.NDArray[Any], t: npt.NDArray[Any])
     return way
 
 
-def _end(value: Any, argument: str) -> int | npt.NDArray[np.float32]:
+def _end(value: Any, name: str) -> _End:
     if isinstance(value, int | np.integer):
-        return check_integer(argument, value, 0, 2**64 - 1)
+        return _End(name, seed=check_integer(name, value, 0, 2**64 - 1))
+    if isinstance(value, Sample):
+        if value.latent is None and value.w is None:
+            raise InvalidRequest.of(name, "is a sample without its latent; draw it with return_latents or return_w")
+        return _End(name, latent=value.latent, w=value.w, label=value.label)
     try:
-        shape = np.shape(value)
-        if len(shape) != 1:
-            raise InvalidRequest.of(
-                argument, f"has the shape {list(shape)}; expected a seed, or one latent [latent_dim]"
-            )
-        latent: npt.NDArray[np.float32] = latents_array(as_array(value)[None], 1)[0]
-        return latent
+        axes = np.ndim(value)
+        if axes not in {1, 2}:
+            found = f"has the shape {list(np.shape(value))}"
+            raise InvalidRequest.of(name, f"{found}; expected a seed, or one latent [latent_dim], or w's")
+        if axes == 2:
+            return _End(name, w=w_array(as_array(value)[None], 1)[0])
+        return _End(name, latent=latents_array(as_array(value)[None], 1)[0])
     except ValueError as error:
         raise InvalidRequest.of(
-            argument, f"is not an array; expected a seed, or one latent [latent_dim] ({error})"
+            name, f"is not an array; expected a seed, or one latent [latent_dim] ({error})"
         ) from error
     except InvalidRequest as error:
-        raise InvalidRequest.of(argument, error.violations[0].description) from None
+        raise InvalidRequest.of(name, error.violations[0].description) from None

@@ -18,13 +18,13 @@ from ganserve._argument_checks import (
     check_text,
     is_finite,
 )
-from ganserve._calls.arrays import latents_array, to_tensor
+from ganserve._calls.arrays import latents_array, to_tensor, w_array
 from ganserve._calls.labels import LabelFields, label_fields
 from ganserve._errors import InvalidRequest
 from ganserve._results.pictures import import_pillow
 from ganserve._results.selection import BestOf, Rejection, Selection, proposals_per_sample
-from ganserve._types import Encoding, Labels, Priority
-from ganserve.v1 import gan_service_pb2, tensor_pb2
+from ganserve._types import Encoding, Labels, Noise, Priority
+from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
 
 _ENCODINGS: dict[str, tensor_pb2.Encoding.ValueType] = {
     "raw": tensor_pb2.ENCODING_UNSPECIFIED,
@@ -38,6 +38,11 @@ _PRIORITIES: dict[str, gan_service_pb2.Priority.ValueType] = {
     "normal": gan_service_pb2.PRIORITY_UNSPECIFIED,
     "low": gan_service_pb2.PRIORITY_LOW,
 }
+_NOISES: dict[str, model_spec_pb2.NoiseMode.ValueType] = {
+    "seeded": model_spec_pb2.NOISE_MODE_SEEDED,
+    "constant": model_spec_pb2.NOISE_MODE_CONSTANT,
+    "none": model_spec_pb2.NOISE_MODE_NONE,
+}
 
 
 def sample_request(
@@ -49,13 +54,19 @@ def sample_request(
     seed: int | None = None,
     offset: int = 0,
     truncation: float | None = None,
+    truncation_layers: int | None = None,
+    mix_seed: int | None = None,
+    mix_from: int | None = None,
+    noise: Noise | None = None,
     latents: npt.ArrayLike | None = None,
+    w: npt.ArrayLike | None = None,
     controls: Mapping[str, float] | None = None,
     select: Selection | None = None,
     encoding: Encoding = "raw",
     priority: Priority = "normal",
     return_scores: bool = False,
     return_latents: bool = False,
+    return_w: bool = False,
 ) -> gan_service_pb2.SampleRequest:
     """Return the request for samples; the arguments are those of `Client.sample`.
 
@@ -80,16 +91,23 @@ def sample_request(
         request.return_scores = check_flag("return_scores", return_scores)
     if return_latents is not False:
         request.return_latents = check_flag("return_latents", return_latents)
+    if return_w is not False:
+        request.return_w = check_flag("return_w", return_w)
+    if w is not None:
+        styled = {"truncation": truncation, "truncation_layers": truncation_layers, "mix_seed": mix_seed}
+        _refuse_beside("w", **styled, mix_from=mix_from, controls=controls or None, select=select)
+        request.w.CopyFrom(to_tensor(w_array(w, count)))
+    if truncation is not None:
+        request.truncation = _truncation(truncation)
+    if truncation_layers is not None:
+        request.truncation_layers = check_integer("truncation_layers", truncation_layers, 1, 2**32 - 1)
+    if mix_seed is not None or mix_from is not None:
+        _set_mix(request, mix_seed, mix_from)
+    if noise is not None:
+        check_choice("noise", noise, _NOISES)
+        request.noise = _NOISES[noise]
     if latents is not None:
-        for name, given in (
-            ("seed", seed is not None),
-            ("offset", offset != 0),
-            ("truncation", truncation is not None),
-            ("controls", bool(controls)),
-            ("select", select is not None),
-        ):
-            if given:
-                raise InvalidRequest.of(name, "cannot be combined with latents: give one of the two")
+        _refuse_beside("latents", seed=seed, offset=offset or None, controls=controls or None, select=select)
         request.latents.CopyFrom(to_tensor(latents_array(latents, count)))
         return request
     request.seed = secrets.randbits(SEED_BITS) if seed is None else check_integer("seed", seed, 0, 2**64 - 1)
@@ -97,13 +115,26 @@ def sample_request(
         request.offset = check_integer("offset", offset, 0, MAX_INDEX)
         if request.offset + count > MAX_INDEX:
             raise InvalidRequest.of("offset", f"is {offset}; expected offset + n of at most 2^48 (n is {count})")
-    if truncation is not None:
-        request.truncation = _truncation(truncation)
     if controls is not None:
         request.controls.update(_controls(controls))
     if select is not None:
         _set_selection(request, select)
     return request
+
+
+def _refuse_beside(given: str, **others: Any) -> None:
+    """Refuse arguments that have a value beside given latents or w's."""
+    for name, value in others.items():
+        if value is not None:
+            raise InvalidRequest.of(name, f"cannot be combined with {given}: give one of the two")
+
+
+def _set_mix(request: gan_service_pb2.SampleRequest, seed: int | None, first: int | None) -> None:
+    for name, other, value in (("mix_from", "mix_seed", first), ("mix_seed", "mix_from", seed)):
+        if value is None:
+            raise InvalidRequest.of(name, f"is missing; style mixing takes both {name} and {other}")
+    request.mix.seed = check_integer("mix_seed", seed, 0, 2**64 - 1)
+    request.mix.from_layer = check_integer("mix_from", first, 1, 2**32 - 1)
 
 
 def stream_request(
@@ -147,8 +178,8 @@ def _version(version: int | None) -> int:
 
 
 def _truncation(truncation: float) -> float:
-    if not is_finite(truncation) or truncation <= 0:
-        raise InvalidRequest.of("truncation", f"is {truncation!r}; expected a finite number above 0")
+    if not is_finite(truncation) or truncation < 0:  # 0 is psi of a mapping; the server refuses it for latents
+        raise InvalidRequest.of("truncation", f"is {truncation!r}; expected a finite number of at least 0")
     return float(truncation)
 
 

@@ -24,6 +24,7 @@ from ganserve._results.models import (
     PackageFile,
     Provenance,
     SampleShape,
+    Style,
     Typicality,
     Verification,
     VersionSummary,
@@ -47,6 +48,7 @@ _KINDS = _words(model_spec_pb2.SampleKind, "SAMPLE_KIND_")
 _DTYPES = _words(tensor_pb2.DataType, "DATA_TYPE_")
 _DISTRIBUTIONS = _words(model_spec_pb2.LatentDistribution, "LATENT_DISTRIBUTION_")
 _PRECISIONS = _words(model_spec_pb2.Precision, "PRECISION_")
+_NOISE_MODES = _words(model_spec_pb2.NoiseMode, "NOISE_MODE_")
 _STATES = _words(gan_service_pb2.ModelState, "MODEL_STATE_")
 
 
@@ -78,6 +80,7 @@ def sample_batch(
         scores=_per_sample(response.scores, count, "scores", np.float32) if scored else None,
         probabilities=_per_sample(response.probabilities, count, "probabilities", np.float32) if scored else None,
         latents=from_tensor(response.latents, "latents") if request.return_latents else None,
+        w=from_tensor(response.w, "w's") if request.return_w else None,
         selection=_copy(SelectionReport, response.selection) if selected else None,
     )
 
@@ -127,6 +130,7 @@ def model_summaries(response: gan_service_pb2.ListModelsResponse) -> list[ModelS
                     state=ModelState(_STATES.get(version.state, "unknown")),
                     sample=_sample_shape(version.sample) if version.HasField("sample") else None,
                     controls=_controls(version.controls),
+                    style=_style(version.style) if version.HasField("style") else None,
                 )
                 for version in model.versions
             ),
@@ -148,6 +152,7 @@ def model_info(response: gan_service_pb2.GetModelResponse) -> ModelInfo:
         latent_distribution=_DISTRIBUTIONS.get(spec.latent.distribution, "unknown"),
         controls=_controls(spec.latent.controls),
         truncation_absence=spec.latent.truncation_absence,
+        style=_style(spec.style) if spec.HasField("style") else None,
         generator=_graph(spec.generator),
         critic=_graph(spec.critic) if spec.HasField("critic") else None,
         critic_takes_labels=spec.HasField("critic") and bool(spec.label_names) and not spec.score.label_free,
@@ -186,6 +191,16 @@ def _controls(controls: Iterable[model_spec_pb2.LatentControl]) -> tuple[LatentC
     return tuple(
         _copy(LatentControl, control, default=control.default if control.HasField("default") else None)
         for control in controls
+    )
+
+
+def _style(style: model_spec_pb2.StyleSpec) -> Style:
+    return _copy(
+        Style,
+        style,
+        default_truncation=style.default_truncation if style.HasField("default_truncation") else 1.0,
+        default_truncation_layers=style.default_truncation_layers or style.layers,
+        noise_modes=tuple(_NOISE_MODES.get(mode, "unknown") for mode in style.noise_modes),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ganserve import BestOf, Client, ModelInfo, Rejection, SampleBatch, Selection
 from ganserve._argument_checks import MAX_INDEX, check_integer
+from ganserve._cli.given_w import GivenW
 from ganserve._cli.progress import Progress
 from ganserve._cli.shared import ModelArguments, command, label_of, say, say_json
 from ganserve._command_line.options import flag
@@ -22,7 +23,7 @@ from ganserve._results.pictures import has_pillow
 from ganserve._results.selection import MOST_PROPOSALS
 from ganserve._results.tables import SUFFIXES
 from ganserve._results.whole_files import whole_file
-from ganserve._types import Encoding
+from ganserve._types import Encoding, Noise
 
 _EXAMPLES = (
     "ganserve sample -n 64 --label 7 --out sevens.png    # one picture",
@@ -34,6 +35,7 @@ _EXAMPLES = (
     "ganserve sample -n 4 --scores --json                # with the critic's scores",
     "ganserve sample -n 64 --select best-of:8 -o x.png   # the best of 8 for each of them",
     "ganserve sample --seed 1 --walk-to 2 -o walk.png    # 16 steps from one sample to another",
+    "ganserve sample --seed 1 --mix-seed 2 --mix-from 4 -o mix.png  # StyleGAN: fine styles of other samples",
 )
 
 
@@ -57,7 +59,16 @@ class SampleArguments(ModelArguments):
     offset: int = 0
     """Index of the first sample within the seed's sequence."""
     truncation: float | None = None
-    """Restrict each latent value to [-FLOAT, FLOAT]: less varied, more typical."""
+    """Less varied, more typical samples. Style-based generators take psi, from 0, the mean, to 1, none. For others it
+    restricts each latent value to [-FLOAT, FLOAT]."""
+    truncation_layers: int | None = None
+    """Style-based generators: number of first layers that truncation acts on. Without it, the model's own."""
+    mix_seed: int | None = None
+    """Style mixing: take the layers from --mix-from on of the samples of this seed."""
+    mix_from: int | None = None
+    """The first layer that --mix-seed gives, from 1. A later one leaves more of a sample's own shape."""
+    noise: Noise | None = None
+    """Noise of a style-based generator: each sample's own, the same for all, or none. Without it, the model's own."""
     control: tuple[str, ...] = flag((), metavar="NAME=FLOAT")
     """Set a control of the model; repeat it for several. `ganserve models` lists the controls. The others are drawn at
     random."""
@@ -69,6 +80,11 @@ class SampleArguments(ModelArguments):
     encoding: Encoding = "raw"
     """Format of samples on the wire. png: smaller and slower; jpeg, webp: with small losses; float32: images from 0 to
     1, in NAME.npz and NAME.npy too."""
+    return_w: bool = False
+    """Style-based generators: write the w's to NAME.npz too, for --w."""
+    w: Path | None = flag(None, metavar="FILE")
+    """Draw the samples of given w's, as many as the file has: NAME.npz of --return-w, which also gives labels and seed,
+    or NAME.npy, float32 [N, layers, values]."""
     scores: bool = False
     """Ask for the critic's scores too."""
     json: bool = False
@@ -87,12 +103,16 @@ def _sample(arguments: SampleArguments) -> int:
     select = None if arguments.select is None else _selection(arguments.select)
     if arguments.walk_to is not None:
         _check_walk(arguments)
+    if arguments.return_w and kind != "npz":
+        raise InvalidRequest.of("--return-w", "writes w's to an archive only: add --out NAME.npz")
+    given = None if arguments.w is None else _given_w(arguments)
+    count = arguments.count if given is None else len(given.w)
     started = time.monotonic()
     with Client(arguments.target, timeout_s=arguments.timeout_s, **arguments.connection) as client:
         info = client.model(arguments.model, arguments.version)
-        _check_model(info, kind, arguments)
+        _check_model(info, kind, arguments, count)
         batches = []
-        for batch in _with_progress(_draw(client, info, arguments, controls, select), arguments.count):
+        for batch in _with_progress(_draw(client, info, arguments, controls, select, given), count):
             if kind == "folder" and arguments.out is not None:
                 batch.save(arguments.out)
             # Keep samples only for what is written at the end: there may be more than fit into memory.
@@ -116,15 +136,19 @@ def _draw(
     arguments: SampleArguments,
     controls: dict[str, float] | None,
     select: Selection | None,
+    given: GivenW | None,
 ) -> Iterable[SampleBatch]:
     label = None if arguments.label is None else label_of(arguments.label, info.label_names)
     common: dict[str, Any] = {
         "model": info.name,
         "version": info.version,
-        "truncation": arguments.truncation,
+        "noise": arguments.noise,
         "encoding": arguments.encoding,
         "return_scores": arguments.scores,
     }
+    if given is not None:
+        return given.draw(client, info, label, arguments.seed, return_w=arguments.return_w, **common)
+    common |= {"truncation": arguments.truncation, "truncation_layers": arguments.truncation_layers}
     if arguments.walk_to is not None and arguments.seed is not None:
         return [client.interpolate(arguments.seed, arguments.walk_to, arguments.count, label, **common)]
     return client.stream(
@@ -134,6 +158,9 @@ def _draw(
         offset=arguments.offset,
         controls=controls,
         select=select,
+        mix_seed=arguments.mix_seed,
+        mix_from=arguments.mix_from,
+        return_w=arguments.return_w,
         **common,
     )
 
@@ -163,7 +190,7 @@ def _out_kind(out: Path | None) -> str:
     return kind
 
 
-def _check_model(info: ModelInfo, kind: str, arguments: SampleArguments) -> None:
+def _check_model(info: ModelInfo, kind: str, arguments: SampleArguments, count: int) -> None:
     """Refuse an `--out` that the model's samples cannot be written to."""
     start = f"is {str(arguments.out)!r}, and model {info.name!r} makes"
     if kind in ("png", "folder") and info.sample.kind != "image":
@@ -176,7 +203,7 @@ def _check_model(info: ModelInfo, kind: str, arguments: SampleArguments) -> None
         )
     if kind == "png":
         height, width, *_ = info.sample.shape
-        check_count(arguments.count, height, width, arguments.scale)
+        check_count(count, height, width, arguments.scale)
         if arguments.captions and not (info.label_names or arguments.scores):
             raise InvalidRequest.of(
                 "--captions", f"has nothing to show, as model {info.name!r} has no labels; add --scores"
@@ -213,9 +240,30 @@ def _check_walk(arguments: SampleArguments) -> None:
         ("--offset", arguments.offset != 0),
         ("--control", bool(arguments.control)),
         ("--select", arguments.select is not None),
+        ("--mix-seed", arguments.mix_seed is not None),
+        ("--mix-from", arguments.mix_from is not None),
+        ("--return-w", arguments.return_w),
     ):
         if given:
             raise InvalidRequest.of(name, "cannot go with --walk-to, which fixes every latent; leave it out")
+
+
+def _given_w(arguments: SampleArguments) -> GivenW:
+    """Read the file of --w, after refusing what cannot go with it."""
+    for name, given in (
+        ("--offset", arguments.offset != 0),
+        ("--walk-to", arguments.walk_to is not None),
+        ("--control", bool(arguments.control)),
+        ("--select", arguments.select is not None),
+        ("--truncation", arguments.truncation is not None),
+        ("--truncation-layers", arguments.truncation_layers is not None),
+        ("--mix-seed", arguments.mix_seed is not None),
+        ("--mix-from", arguments.mix_from is not None),
+    ):
+        if given:
+            raise InvalidRequest.of(name, "cannot go with --w, which fixes every w; leave it out")
+    assert arguments.w is not None
+    return GivenW.read(arguments.w)
 
 
 def _controls(given: Sequence[str]) -> dict[str, float] | None:
@@ -275,6 +323,8 @@ def _summary(batch: SampleBatch, info: ModelInfo, arguments: SampleArguments, se
     again = f"--seed {batch.seed}" + (f" --offset {batch.offset}" if batch.offset else "")
     if arguments.walk_to is not None:
         again = f"--seed {arguments.seed} --walk-to {arguments.walk_to}"
+    if arguments.w is not None:
+        again = f"--w {arguments.w} --seed {batch.seed}"
     # Pictures are uint8 whatever the encoding.
     floats = arguments.encoding == "float32" and (arguments.out is None or arguments.out.suffix.lower() in SUFFIXES)
     sample = replace(info.sample, dtype="float32") if floats else info.sample

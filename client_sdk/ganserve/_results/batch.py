@@ -1,17 +1,17 @@
 """Hold the samples that a call returns: show, convert, save, slice and join them."""
 
-# N = samples, H = height, W = width, C = channels, D = values of a vector, Z = latent
+# N = samples, H = height, W = width, C = channels, D = values of a vector, Z = latent, L = layers, W = values of one w
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from importlib import import_module
 from typing import IO, TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from ganserve._argument_checks import check_suffix
-from ganserve._errors import InvalidRequest, MissingExtra, UnsupportedByModel
+from ganserve._errors import InvalidRequest
+from ganserve._results.conversions import as_images, kind_of_samples, to_torch
 from ganserve._results.pictures import grid_png, has_pillow, picture_png, sample_png, save_each, save_grid, to_pil
 from ganserve._results.selection import SelectionReport
 from ganserve._results.tables import write_csv
@@ -53,6 +53,8 @@ class Sample:
     """Version of the model that drew it."""
     latent: npt.NDArray[np.float32] | None = None
     """Its latent, float32 [Z]; None without `return_latents`."""
+    w: npt.NDArray[np.float32] | None = None
+    """Its w's, float32 [L, W], mixed and truncated; None without `return_w`."""
 
     @property
     def image(self) -> npt.NDArray[np.uint8]:
@@ -78,12 +80,12 @@ class Sample:
         Raises:
             MissingExtra: PyTorch is not installed.
         """
-        return _to_torch(self.array, 3)
+        return to_torch(self.array, 3)
 
     def __repr__(self) -> str:
         label = "" if self.label is None else f", label={self.label} {self.label_name!r}"
         score = "" if self.score is None else f", score={self.score:.3g}"
-        return f"Sample({_kind(self.array.dtype, self.array.shape)}{label}, index={self.index}{score})"
+        return f"Sample({kind_of_samples(self.array.dtype, self.array.shape)}{label}, index={self.index}{score})"
 
     def _repr_png_(self) -> bytes | None:
         """Return the image for a notebook, enlarged if tiny; None for a vector, or without Pillow."""
@@ -121,6 +123,8 @@ class SampleBatch:
     `return_scores`."""
     latents: npt.NDArray[np.float32] | None = None
     """The samples' latents, float32 [N, Z]; None without `return_latents`."""
+    w: npt.NDArray[np.float32] | None = None
+    """The samples' w's, float32 [N, L, W], mixed and truncated; None without `return_w`."""
     selection: SelectionReport | None = None
     """The report of `select`; None without it, and for a part of a batch."""
 
@@ -187,7 +191,7 @@ class SampleBatch:
         Raises:
             MissingExtra: PyTorch is not installed.
         """
-        return _to_torch(self.samples, 4)
+        return to_torch(self.samples, 4)
 
     def png(self, i: int, *, scale: int = 1) -> bytes:
         """Return the PNG file of sample i, with its label, model and seed, such as for a web server's answer.
@@ -339,11 +343,12 @@ class SampleBatch:
             model=self.model,
             version=self.version,
             latent=None if self.latents is None else self.latents[i],
+            w=None if self.w is None else self.w[i],
         )
 
     def __repr__(self) -> str:
         parts = [
-            f"{len(self)} x {_kind(self.samples.dtype, self.samples.shape[1:])}",
+            f"{len(self)} x {kind_of_samples(self.samples.dtype, self.samples.shape[1:])}",
             f"model={self.model!r}",
             f"version={self.version}",
         ]
@@ -356,6 +361,8 @@ class SampleBatch:
             parts.append(f"scores={self.scores.min():.3g}…{self.scores.max():.3g}")
         if self.latents is not None:
             parts.append(f"latents={list(self.latents.shape)}")
+        if self.w is not None:
+            parts.append(f"w={list(self.w.shape)}")
         if self.selection is not None:
             parts.append(f"selected from {self.selection.proposed} ({self.selection.acceptance_rate:.0%} accepted)")
         return f"SampleBatch({', '.join(parts)})"
@@ -373,28 +380,4 @@ class SampleBatch:
         return scatter_png(self.samples, self.labels)
 
 
-_PER_SAMPLE = ("samples", "indices", "labels", "label_names", "scores", "probabilities", "latents")
-
-
-def _to_torch(array: npt.NDArray[Any], axes: int) -> torch.Tensor:
-    try:
-        module: Any = import_module("torch")  # by name: the SDK must work without it
-    except ModuleNotFoundError as error:
-        raise MissingExtra.of("training", "PyTorch", "to_torch()") from error
-    layout = np.moveaxis(array, -1, axes - 3) if array.ndim == axes else array
-    tensor: torch.Tensor = module.from_numpy(np.array(layout, order="C"))
-    return tensor
-
-
-def as_images(array: npt.NDArray[Any], axes: int, model: str) -> npt.NDArray[np.uint8]:
-    """Return the images, uint8 [..., H, W, C] with `axes` axes, of a model's samples; see `SampleBatch.images`."""
-    if array.ndim == axes and array.dtype == np.float32:  # value / 255
-        return np.rint(array * np.float32(255)).astype(np.uint8)
-    if array.ndim != axes or array.dtype != np.uint8:
-        kind = _kind(array.dtype, array.shape[axes - 3 :])
-        raise UnsupportedByModel(f"model {model!r} makes {kind}, not images: use samples (batch) or array (sample)")
-    return array
-
-
-def _kind(dtype: np.dtype[Any], shape: Sequence[int]) -> str:
-    return f"{dtype} {list(shape)}"
+_PER_SAMPLE = ("samples", "indices", "labels", "label_names", "scores", "probabilities", "latents", "w")

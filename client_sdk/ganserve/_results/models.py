@@ -61,6 +61,26 @@ class LatentControl:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Style:
+    """The mapping of a style-based generator: it turns a latent into one w for each layer of the synthesis."""
+
+    layers: int
+    """L, the number of layers."""
+    w_dimension: int
+    """W, the number of values in one w; 0 if calls can neither mix, give nor get w's."""
+    default_truncation: float
+    """The truncation unless a call sets it: psi, 0 to 1; 1 is none."""
+    default_truncation_layers: int
+    """The number of first layers that truncation acts on unless a call sets it."""
+    noise_modes: tuple[Literal["seeded", "constant", "none", "unknown"], ...]
+    """The noise that a call may choose, the default first; empty: no choice."""
+
+    def __str__(self) -> str:
+        truncated = "" if self.default_truncation == 1 else f", truncation {self.default_truncation:g}"
+        return f"{self.layers} layers of style{truncated}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VersionSummary:
     """One version of a model."""
 
@@ -80,6 +100,14 @@ class VersionSummary:
     """True if it can score; False unless the version is ready."""
     controls: tuple[LatentControl, ...]
     """The values that a request may set by name; empty for most models, and unless ready."""
+    style: Style | None = None
+    """The mapping of a style-based generator; None if it has none, and unless ready."""
+    lone_threads: int = 0
+    """CPU threads of a call that runs alone, where that is faster; 0: as of other calls, or not ready."""
+    lone_samples: int = 0
+    """Most samples of such a call."""
+    bfloat16: bool = False
+    """True if samples are computed in bfloat16."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,6 +194,12 @@ class EngineInfo:
     """Nodes of the graph on each execution provider; empty if onnxruntime does not tell."""
     max_batch_size: int
     """Most samples that run in one call."""
+    lone_threads: int = 0
+    """CPU threads of a call that runs alone, where that is faster; 0: as of other calls."""
+    lone_samples: int = 0
+    """Most samples of such a call."""
+    bfloat16: bool = False
+    """True if it computes in bfloat16."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -240,6 +274,8 @@ class ModelInfo:
     """Origin of the package."""
     engines: tuple[EngineInfo, ...]
     """The graphs in this server."""
+    style: Style | None = None
+    """The mapping of a style-based generator, whose `truncation` is psi in W; None: `truncation` restricts latents."""
 
     @property
     def conditional(self) -> bool:
@@ -255,6 +291,8 @@ class ModelInfo:
         parts = [repr(self.name), f"version={self.version}", str(self.sample), f"latent_dim={self.latent_dim}"]
         if self.label_names:
             parts.append(f"{len(self.label_names)} labels")
+        if self.style is not None:
+            parts.append(str(self.style))
         parts += [f"control {control}" for control in self.controls]
         parts += ["no critic" if self.critic is None else f"critic of {self.critic_loss}", *self.providers]
         return f"ModelInfo({', '.join(parts)})"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from ganserve import (
 )
 from ganserve._results.input_source import NeedsFittingError
 from ganserve._results.picture_file import PictureFile
+from ganserve._types import Noise
 
 Choosing: TypeAlias = Literal["none", "best of N", "rejection"]
 """The critic's rule to choose among more samples than the page shows."""
@@ -75,6 +76,12 @@ class Wish:
     """The critic's rule."""
     proposals: int = 8
     """Samples from which it chooses each."""
+    noise: Noise | Literal[""] = ""
+    """The noise of a style-based generator; empty: the model's own."""
+    mix_seed: str = ""
+    """The seed of the samples to mix with, as typed; empty: no mixing."""
+    mix_from: int = 1
+    """The first layer of the mixed samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,8 @@ class Drawn:
     """Milliseconds from the request to the answer."""
     within_labels: bool = False
     """True if scores compare only within a label, because the critic takes labels."""
+    wish: Wish | None = None
+    """What was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +141,7 @@ def draw(client: Client, info: ModelInfo, wish: Wish) -> Drawn:
     """Draw the samples of a wish, with their scores if the model has a critic."""
     seed, truncation = parse_seed(wish.seed), parse_truncation(wish.truncation)
     select = selection(wish.choosing, wish.proposals)
+    mix_seed = parse_seed(wish.mix_seed, "mix with seed", "no mixing")
     with _clock() as took:
         batch = client.sample(
             wish.count,
@@ -140,19 +150,24 @@ def draw(client: Client, info: ModelInfo, wish: Wish) -> Drawn:
             version=info.version,
             seed=seed,
             truncation=truncation,
+            mix_seed=mix_seed,
+            mix_from=None if mix_seed is None else wish.mix_from,
+            noise=wish.noise or None,
             select=select,
             return_scores=info.critic is not None,
             return_latents=True,
+            return_w=info.style is not None and info.style.w_dimension > 0,
             priority="high",
         )
-    return Drawn(batch, took.ms, info.critic_takes_labels)
+    return Drawn(batch, took.ms, info.critic_takes_labels, wish)
 
 
-def walk(client: Client, info: ModelInfo, batch: SampleBatch, ends: tuple[int, int], steps: int) -> Drawn:
-    """Interpolate between two samples of a batch that `info`'s model drew, given by their positions.
+def walk(client: Client, info: ModelInfo, drawn: Drawn, ends: tuple[int, int], steps: int) -> Drawn:
+    """Interpolate between two samples that `info`'s model drew, given by their positions.
 
     The ends count among the steps. If the ends' labels differ, the label changes half way.
     """
+    batch, wish = drawn.batch, drawn.wish
     if (batch.model, batch.version) != (info.name, info.version):
         raise UnsupportedByModel(
             f"the samples are of {batch.model} version {batch.version}, but the model is now {info.name} version "
@@ -167,12 +182,16 @@ def walk(client: Client, info: ModelInfo, batch: SampleBatch, ends: tuple[int, i
     label = None
     if batch.labels is not None:
         label = [int(batch.labels[a if 2 * step < steps else b]) for step in range(steps)]
+    # A walk between w's has their truncation; one between latents, only if a mapping follows.
+    psi = wish is not None and batch.w is None and info.style is not None
     with _clock() as took:
         way = client.interpolate(
-            batch.latents[a],
-            batch.latents[b],
+            batch[a],
+            batch[b],
             steps,
             label,
+            truncation=parse_truncation(wish.truncation) if wish is not None and psi else None,
+            noise=(wish.noise or None) if wish is not None else None,
             model=info.name,
             version=info.version,
             return_scores=info.critic is not None,
@@ -205,9 +224,23 @@ def score(client: Client, info: ModelInfo, file: str | os.PathLike[str], label: 
     return Scored(images=images, scores=scores, each_label=each_label, fitted=fitted, took_ms=took.ms)
 
 
-def parse_seed(text: str) -> int | None:
+def style_wish(info: ModelInfo, psi: float, noise: str | None, mix_seed: str, mix_from: int) -> dict[str, Any]:
+    """Return the fields of a `Wish` for the values of the `StyleForm`; none for a model without a mapping."""
+    if info.style is None:
+        return {}
+    return {"truncation": str(psi), "noise": noise or "", "mix_seed": mix_seed, "mix_from": int(mix_from)}
+
+
+def first_values(info: ModelInfo) -> tuple[float, str | None, str, int]:
+    """Return the values of the `StyleForm` for a model that was just chosen."""
+    if info.style is None:
+        return 1.0, None, "", 1
+    return info.style.default_truncation, None, "", 1
+
+
+def parse_seed(text: str, field: str = "seed", nothing: str = "a random one") -> int | None:
     """Return the typed seed, or None for an empty text; the SDK checks its range."""
-    return _parsed("seed", text.strip(), int, f"a whole number from 0 to {2**64 - 1}, or nothing for a random one")
+    return _parsed(field, text.strip(), int, f"a whole number from 0 to {2**64 - 1}, or nothing for {nothing}")
 
 
 def parse_truncation(text: str) -> float | None:

@@ -1,5 +1,6 @@
 """Lay out the page, and connect its events to actions."""
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,6 +11,7 @@ from ganserve import Client, GanserveError, InvalidRequest, ModelInfo
 from ganserve._results.picture_reading import ENDINGS
 from ganserve._ui import actions, downloads, markup, tiles
 from ganserve._ui.actions import ANY_LABEL, Drawn, Wish
+from ganserve._ui.style_form import StyleForm
 
 Updates: TypeAlias = dict[Any, Any]
 """The components of the page that change, with their new values."""
@@ -80,6 +82,7 @@ class Page:
             elem_id="gs-truncation",
             info="Lower: more typical. Try 0.7.",
         )
+        self._style = StyleForm()
         self._choosing = gr.Radio(
             ["none", "best of N", "rejection"],
             value="none",
@@ -150,14 +153,15 @@ class Page:
     def _wire(self) -> None:
         form = [self._count, self._seed, self._truncation, self._choosing, self._proposals]
         chosen = [self._info, self._model, self._label, self._count, self._choosing, self._proposals]
-        chosen += [self._scored_label, self._facts]
+        chosen += [self._scored_label, self._facts, self._truncation, self._style.mix_row, *self._style.components]
         shown = [self._drawn, self._status, self._legend, self._grid, self._order, self._from, self._to, self._keep]
         shown += [*self._downloads.values(), self._position, self._way]
         for start in (self.blocks.load, self._reload.click):
             _on(start, self._list_models, [self._model, *form], [*chosen, *shown], busy=self._grid)
         _on(self._model.input, self._switch, [self._info, self._model, *form], [*chosen, *shown], busy=self._grid)
-        for start in (self._draw.click, self._seed.submit, self._truncation.submit):
-            _on(start, self._draw_samples, [self._info, self._label, *form], shown, busy=self._grid)
+        drawing = [self._info, self._label, *form, *self._style.components]
+        for start in (self._draw.click, self._seed.submit, self._truncation.submit, self._style.mix_seed.submit):
+            _on(start, self._draw_samples, drawing, shown, busy=self._grid)
         _on(self._choosing.change, _offer_proposals, [self._choosing], [self._proposals])
         _on(self._keep.click, _kept_seed, [self._drawn], [self._seed])
 
@@ -217,8 +221,11 @@ class Page:
             self._choosing: gr.update(value="none", visible=info.critic is not None),
             self._proposals: gr.update(visible=False),
             self._facts: markup.facts(info),
+            self._truncation: gr.update(visible=info.style is None),
+            **self._style.updates(info),
         }
-        return updates | self._draw_samples(info, ANY_LABEL, count, seed, truncation)
+        first = actions.first_values(info)
+        return updates | self._draw_samples(info, ANY_LABEL, count, seed, truncation, "none", 8, *first)
 
     def _draw_samples(
         self,
@@ -227,12 +234,14 @@ class Page:
         count: int,
         seed: str,
         truncation: str,
-        choosing: actions.Choosing = "none",
-        proposals: int = 8,
+        choosing: actions.Choosing,
+        proposals: int,
+        *styled: Any,
     ) -> Updates:
         wish = Wish(label=label, count=count, seed=seed, truncation=truncation, choosing=choosing, proposals=proposals)
         try:
-            result = actions.draw(self._client, info := _known(info), wish)
+            wish = replace(wish, **actions.style_wish(info := _known(info), *styled))
+            result = actions.draw(self._client, info, wish)
         except GanserveError as error:
             return {self._status: markup.refused(error)}
         batch, ends = result.batch, (0, min(1, len(result.batch) - 1))
@@ -277,7 +286,7 @@ class Page:
             return {self._way: markup.empty(_NO_WALK)}
         try:
             ends = _end(start, "from"), _end(stop, "to")
-            result = actions.walk(self._client, _known(info), drawn.batch, ends, steps)
+            result = actions.walk(self._client, _known(info), drawn, ends, steps)
         except GanserveError as error:
             return {self._status: markup.refused(error)}
         return {

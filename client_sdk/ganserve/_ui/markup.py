@@ -155,6 +155,8 @@ def _makes(info: ModelInfo) -> Iterable[tuple[str, str]]:
     yield "sample", str(info.sample)
     yield "labels", _names(info.label_names) if info.conditional else "none"
     yield "latent", f"{info.latent_dim} values, {info.latent_distribution}"
+    if info.style is not None:
+        yield "style", f"{info.style.layers} layers, {info.style.w_dimension or 'no access to'} w's"
     if info.controls:
         yield "controls", ", ".join(map(str, info.controls))
 

@@ -117,9 +117,9 @@ Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 class SampleRequest(_message.Message):
     """A request for samples.
 
-    Sample i of (model version, seed, label, truncation, controls) is always the same sample. Count, offset, other requests in
-    its batch, chunks of a stream and the replica do not change it: a request for 10 samples at offset 5 gives samples 5 to 14
-    of a request for 15 at offset 0.
+    Sample i of (model version, seed, label, truncation, truncation_layers, controls, mix, noise) is always the same sample.
+    Count, offset, other requests in its batch, chunks of a stream and the replica do not change it: a request for 10 samples
+    at offset 5 gives samples 5 to 14 of a request for 15 at offset 0.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -159,6 +159,11 @@ class SampleRequest(_message.Message):
     LATENTS_FIELD_NUMBER: _builtins.int
     CONTROLS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    TRUNCATION_LAYERS_FIELD_NUMBER: _builtins.int
+    MIX_FIELD_NUMBER: _builtins.int
+    NOISE_FIELD_NUMBER: _builtins.int
+    W_FIELD_NUMBER: _builtins.int
+    RETURN_W_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the only model that is served."""
     version: _builtins.int
@@ -170,8 +175,9 @@ class SampleRequest(_message.Message):
     offset: _builtins.int
     """Index of the first sample within the seed's sequence. offset + count is at most 2^48."""
     truncation: _builtins.float
-    """Restricts each normal latent value to [-truncation, truncation]; more than 0. Smaller: less varied and more typical.
-    Absent: no truncation. Normal latents only.
+    """Smaller: less varied and more typical. For a model with a mapping (ModelSpec.style) it is psi, 0 to 1: it moves each w
+    towards the mean of w, which 0 gives and from which 1 leaves it; absent: StyleSpec.default_truncation. For other models
+    it restricts each normal latent value to [-truncation, truncation], and is more than 0; absent: no truncation.
     """
     encoding: _tensor_pb2.Encoding.ValueType
     """Encoding of the samples in the answer."""
@@ -181,6 +187,14 @@ class SampleRequest(_message.Message):
     """Return the critic's scores and probabilities of the samples too."""
     priority: Global___Priority.ValueType
     """Priority in the queue."""
+    truncation_layers: _builtins.int
+    """The number of first layers that truncation acts on, 1 to StyleSpec.layers ("cutoff"). Absent:
+    StyleSpec.default_truncation_layers. Models with a mapping only.
+    """
+    noise: _model_spec_pb2.NoiseMode.ValueType
+    """The noise in each layer; unset: the first of StyleSpec.noise_modes. Models with noise_modes only."""
+    return_w: _builtins.bool
+    """Return the w's of the samples too, as they were used: mixed and truncated. Models with a mapping only."""
     @_builtins.property
     def label_indices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Labels by index: one for all samples, or one for each. Conditional models only; excludes label_names. With neither, a
@@ -197,14 +211,24 @@ class SampleRequest(_message.Message):
 
     @_builtins.property
     def latents(self) -> _tensor_pb2.Tensor:
-        """The latents themselves, float32 [count, Z], instead of drawing them. Excludes seed, offset, truncation, selection and
-        controls.
+        """The latents themselves, float32 [count, Z], instead of drawing them. Excludes seed, offset, selection and controls; and
+        truncation, unless the model has a mapping.
         """
 
     @_builtins.property
     def controls(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Values of the model's controls by name, for all samples; see LatentSpec.controls. Other controls are drawn at random;
         setting one changes no other value of a latent. Models with controls only.
+        """
+
+    @_builtins.property
+    def mix(self) -> Global___StyleMix:
+        """Takes the w's of some layers from other samples. Absent: no mixing. Models with a mapping only."""
+
+    @_builtins.property
+    def w(self) -> _tensor_pb2.Tensor:
+        """The w's themselves, float32 [count, L, W], instead of mapping latents. Seed and offset, or latents, then determine only
+        the seeded noise. Excludes truncation, truncation_layers, mix, selection and controls. Models with a mapping only.
         """
 
     def __init__(
@@ -225,28 +249,66 @@ class SampleRequest(_message.Message):
         latents: _tensor_pb2.Tensor | None = ...,
         controls: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         priority: Global___Priority.ValueType = ...,
+        truncation_layers: _builtins.int | None = ...,
+        mix: Global___StyleMix | None = ...,
+        noise: _model_spec_pb2.NoiseMode.ValueType = ...,
+        w: _tensor_pb2.Tensor | None = ...,
+        return_w: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "latents", b"latents", "seed", b"seed", "selection", b"selection", "truncation", b"truncation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "_truncation_layers", b"_truncation_layers", "latents", b"latents", "mix", b"mix", "seed", b"seed", "selection", b"selection", "truncation", b"truncation", "truncation_layers", b"truncation_layers", "w", b"w"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "controls", b"controls", "count", b"count", "encoding", b"encoding", "label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "model", b"model", "offset", b"offset", "priority", b"priority", "return_latents", b"return_latents", "return_scores", b"return_scores", "seed", b"seed", "selection", b"selection", "truncation", b"truncation", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "_truncation_layers", b"_truncation_layers", "controls", b"controls", "count", b"count", "encoding", b"encoding", "label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "mix", b"mix", "model", b"model", "noise", b"noise", "offset", b"offset", "priority", b"priority", "return_latents", b"return_latents", "return_scores", b"return_scores", "return_w", b"return_w", "seed", b"seed", "selection", b"selection", "truncation", b"truncation", "truncation_layers", b"truncation_layers", "version", b"version", "w", b"w"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__truncation: _TypeAlias = _typing.Literal["truncation"]  # noqa: Y015
     _WhichOneofArgType__truncation: _TypeAlias = _typing.Literal["_truncation", b"_truncation"]  # noqa: Y015
+    _WhichOneofReturnType__truncation_layers: _TypeAlias = _typing.Literal["truncation_layers"]  # noqa: Y015
+    _WhichOneofArgType__truncation_layers: _TypeAlias = _typing.Literal["_truncation_layers", b"_truncation_layers"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__truncation) -> _WhichOneofReturnType__truncation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__truncation_layers) -> _WhichOneofReturnType__truncation_layers | None: ...
 
 Global___SampleRequest: _TypeAlias = SampleRequest  # noqa: Y015
+
+@_typing.final
+class StyleMix(_message.Message):
+    """Style mixing: the first layers of a sample have its own w's, the others those of another sample."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEED_FIELD_NUMBER: _builtins.int
+    FROM_LAYER_FIELD_NUMBER: _builtins.int
+    seed: _builtins.int
+    """Sample i takes w's from sample i of this seed, with the label of its own."""
+    from_layer: _builtins.int
+    """The first layer that takes them, 1 to StyleSpec.layers - 1. The fewer layers before it, the less remains of a sample's
+    own shape.
+    """
+    def __init__(
+        self,
+        *,
+        seed: _builtins.int = ...,
+        from_layer: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_layer", b"from_layer", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StyleMix: _TypeAlias = StyleMix  # noqa: Y015
 
 @_typing.final
 class Selection(_message.Message):
     """Critic-guided selection.
 
-    Proposal j of sample i is sample i * max_proposals_per_sample + j of the same seed without selection, with the label of
-    sample i. So a selected sample depends only on model version, seed, label, truncation, controls and selection.
+    Proposal j of sample i is sample i * max_proposals_per_sample + j of the same request without selection, with the label of
+    sample i. So a selected sample depends only on model version, seed, label, truncation, truncation_layers, controls, mix,
+    noise and selection.
     (offset + count) * max_proposals_per_sample is at most 2^48.
     """
 
@@ -289,6 +351,7 @@ class SampleResponse(_message.Message):
     SCORES_FIELD_NUMBER: _builtins.int
     PROBABILITIES_FIELD_NUMBER: _builtins.int
     SELECTION_FIELD_NUMBER: _builtins.int
+    W_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model that drew them."""
     version: _builtins.int
@@ -325,6 +388,10 @@ class SampleResponse(_message.Message):
     def selection(self) -> Global___SelectionReport:
         """Result of the selection, if one was requested."""
 
+    @_builtins.property
+    def w(self) -> _tensor_pb2.Tensor:
+        """The w's, float32 [N, L, W], if requested."""
+
     def __init__(
         self,
         *,
@@ -339,10 +406,11 @@ class SampleResponse(_message.Message):
         scores: _abc.Iterable[_builtins.float] | None = ...,
         probabilities: _abc.Iterable[_builtins.float] | None = ...,
         selection: Global___SelectionReport | None = ...,
+        w: _tensor_pb2.Tensor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["latents", b"latents", "samples", b"samples", "selection", b"selection"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["latents", b"latents", "samples", b"samples", "selection", b"selection", "w", b"w"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "model", b"model", "offset", b"offset", "probabilities", b"probabilities", "samples", b"samples", "scores", b"scores", "seed", b"seed", "selection", b"selection", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "model", b"model", "offset", b"offset", "probabilities", b"probabilities", "samples", b"samples", "scores", b"scores", "seed", b"seed", "selection", b"selection", "version", b"version", "w", b"w"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -703,6 +771,10 @@ class VersionSummary(_message.Message):
     PROVIDERS_FIELD_NUMBER: _builtins.int
     HAS_CRITIC_FIELD_NUMBER: _builtins.int
     CONTROLS_FIELD_NUMBER: _builtins.int
+    STYLE_FIELD_NUMBER: _builtins.int
+    LONE_THREADS_FIELD_NUMBER: _builtins.int
+    LONE_SAMPLES_FIELD_NUMBER: _builtins.int
+    BFLOAT16_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version of the model."""
     state: Global___ModelState.ValueType
@@ -711,6 +783,12 @@ class VersionSummary(_message.Message):
     """The reason of a failure; empty in other states."""
     has_critic: _builtins.bool
     """True if it has a critic, which scoring needs. Valid only if the state is ready."""
+    lone_threads: _builtins.int
+    """EngineInfo.lone_threads of the generator."""
+    lone_samples: _builtins.int
+    """EngineInfo.lone_samples of the generator."""
+    bfloat16: _builtins.bool
+    """EngineInfo.bfloat16 of the generator."""
     @_builtins.property
     def sample(self) -> _model_spec_pb2.SampleSpec:
         """Shape and type of a sample. Absent unless the state is ready."""
@@ -727,6 +805,10 @@ class VersionSummary(_message.Message):
     def controls(self) -> _containers.RepeatedCompositeFieldContainer[_model_spec_pb2.LatentControl]:
         """Controls that a request may set. Empty: none, or not ready."""
 
+    @_builtins.property
+    def style(self) -> _model_spec_pb2.StyleSpec:
+        """The mapping of a style-based generator. Absent: it has none, or is not ready."""
+
     def __init__(
         self,
         *,
@@ -738,10 +820,14 @@ class VersionSummary(_message.Message):
         providers: _abc.Iterable[_builtins.str] | None = ...,
         has_critic: _builtins.bool = ...,
         controls: _abc.Iterable[_model_spec_pb2.LatentControl] | None = ...,
+        style: _model_spec_pb2.StyleSpec | None = ...,
+        lone_threads: _builtins.int = ...,
+        lone_samples: _builtins.int = ...,
+        bfloat16: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["sample", b"sample"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sample", b"sample", "style", b"style"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controls", b"controls", "has_critic", b"has_critic", "label_names", b"label_names", "providers", b"providers", "reason", b"reason", "sample", b"sample", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bfloat16", b"bfloat16", "controls", b"controls", "has_critic", b"has_critic", "label_names", b"label_names", "lone_samples", b"lone_samples", "lone_threads", b"lone_threads", "providers", b"providers", "reason", b"reason", "sample", b"sample", "state", b"state", "style", b"style", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -844,6 +930,9 @@ class EngineInfo(_message.Message):
     CUDA_GRAPHS_FIELD_NUMBER: _builtins.int
     TF32_FIELD_NUMBER: _builtins.int
     THREADS_FIELD_NUMBER: _builtins.int
+    LONE_THREADS_FIELD_NUMBER: _builtins.int
+    LONE_SAMPLES_FIELD_NUMBER: _builtins.int
+    BFLOAT16_FIELD_NUMBER: _builtins.int
     file: _builtins.str
     """The graph's file name, as in GraphSpec."""
     max_batch_size: _builtins.int
@@ -854,6 +943,12 @@ class EngineInfo(_message.Message):
     """True if matrix products and convolutions may round float32 to TF32 (CUDA only)."""
     threads: _builtins.int
     """Threads of one call on the CPU."""
+    lone_threads: _builtins.int
+    """Threads of a call that runs while no other one does, where that was measured to be faster. 0: as others."""
+    lone_samples: _builtins.int
+    """Most samples of such a call; more are shared among all workers."""
+    bfloat16: _builtins.bool
+    """True if it computes in bfloat16."""
     @_builtins.property
     def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Execution providers of the session in order of preference, as onnxruntime reports them."""
@@ -882,10 +977,13 @@ class EngineInfo(_message.Message):
         cuda_graphs: _builtins.bool = ...,
         tf32: _builtins.bool = ...,
         threads: _builtins.int = ...,
+        lone_threads: _builtins.int = ...,
+        lone_samples: _builtins.int = ...,
+        bfloat16: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_buckets", b"batch_buckets", "cuda_graphs", b"cuda_graphs", "file", b"file", "instances", b"instances", "max_batch_size", b"max_batch_size", "nodes_by_provider", b"nodes_by_provider", "providers", b"providers", "tf32", b"tf32", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_buckets", b"batch_buckets", "bfloat16", b"bfloat16", "cuda_graphs", b"cuda_graphs", "file", b"file", "instances", b"instances", "lone_samples", b"lone_samples", "lone_threads", b"lone_threads", "max_batch_size", b"max_batch_size", "nodes_by_provider", b"nodes_by_provider", "providers", b"providers", "tf32", b"tf32", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

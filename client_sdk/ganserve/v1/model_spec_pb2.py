@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cganserve/v1/model_spec.proto\x12\x0bganserve.v1\x1a\x18ganserve/v1/tensor.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x03\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\'\n\x06sample\x18\x03 \x01(\x0b\x32\x17.ganserve.v1.SampleSpec\x12\'\n\x06latent\x18\x04 \x01(\x0b\x32\x17.ganserve.v1.LatentSpec\x12\x13\n\x0blabel_names\x18\x05 \x03(\t\x12)\n\tgenerator\x18\x06 \x01(\x0b\x32\x16.ganserve.v1.GraphSpec\x12&\n\x06\x63ritic\x18\x07 \x01(\x0b\x32\x16.ganserve.v1.GraphSpec\x12%\n\x05score\x18\x08 \x01(\x0b\x32\x16.ganserve.v1.ScoreSpec\x12\'\n\x05\x66iles\x18\t \x03(\x0b\x32\x18.ganserve.v1.PackageFile\x12+\n\nprovenance\x18\n \x01(\x0b\x32\x17.ganserve.v1.Provenance\x12\x16\n\x0e\x63ritic_absence\x18\x0b \x01(\t\x12/\n\ntypicality\x18\x0c \x01(\x0b\x32\x1b.ganserve.v1.TypicalitySpec\"l\n\nSampleSpec\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.ganserve.v1.SampleKind\x12(\n\tdata_type\x18\x02 \x01(\x0e\x32\x15.ganserve.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\r\"\xa0\x01\n\nLatentSpec\x12\x11\n\tdimension\x18\x01 \x01(\r\x12\x35\n\x0c\x64istribution\x18\x02 \x01(\x0e\x32\x1f.ganserve.v1.LatentDistribution\x12,\n\x08\x63ontrols\x18\x03 \x03(\x0b\x32\x1a.ganserve.v1.LatentControl\x12\x1a\n\x12truncation_absence\x18\x04 \x01(\t\"~\n\rLatentControl\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x14\n\x07\x64\x65\x66\x61ult\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_default\"\x84\x01\n\tGraphSpec\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\r\n\x05opset\x18\x02 \x01(\r\x12)\n\tprecision\x18\x03 \x01(\x0e\x32\x16.ganserve.v1.Precision\x12/\n\x0cverification\x18\x04 \x01(\x0b\x32\x19.ganserve.v1.Verification\"R\n\x0cVerification\x12\x13\n\x0b\x62\x61tch_sizes\x18\x01 \x03(\r\x12\x1a\n\x12max_abs_difference\x18\x02 \x01(\x01\x12\x11\n\ttolerance\x18\x03 \x01(\x01\"\\\n\tScoreSpec\x12\x0c\n\x04loss\x18\x01 \x01(\t\x12-\n\x0b\x63\x61libration\x18\x02 \x01(\x0b\x32\x18.ganserve.v1.Calibration\x12\x12\n\nlabel_free\x18\x03 \x01(\x08\"o\n\x0b\x43\x61libration\x12\r\n\x05slope\x18\x01 \x01(\x01\x12\x12\n\nintercepts\x18\x02 \x03(\x01\x12\x12\n\nreal_count\x18\x03 \x01(\r\x12\x17\n\x0fgenerated_count\x18\x04 \x01(\r\x12\x10\n\x08log_loss\x18\x05 \x01(\x01\"v\n\x0eTypicalitySpec\x12%\n\x05graph\x18\x01 \x01(\x0b\x32\x16.ganserve.v1.GraphSpec\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12\x16\n\x0etraining_count\x18\x03 \x01(\r\x12\x12\n\nreal_count\x18\x04 \x01(\r\"?\n\x0bPackageFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"\xf9\x02\n\nProvenance\x12+\n\x07\x63reated\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10ganserve_version\x18\x02 \x01(\t\x12\x39\n\tlibraries\x18\x03 \x03(\x0b\x32&.ganserve.v1.Provenance.LibrariesEntry\x12\'\n\x06\x63onfig\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04step\x18\x05 \x01(\x04\x12\x19\n\x11\x63heckpoint_sha256\x18\x06 \x01(\t\x12\x35\n\x07metrics\x18\x07 \x03(\x0b\x32$.ganserve.v1.Provenance.MetricsEntry\x1a\x30\n\x0eLibrariesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*X\n\nSampleKind\x12\x1b\n\x17SAMPLE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SAMPLE_KIND_IMAGE\x10\x01\x12\x16\n\x12SAMPLE_KIND_VECTOR\x10\x02*z\n\x12LatentDistribution\x12#\n\x1fLATENT_DISTRIBUTION_UNSPECIFIED\x10\x00\x12\x1e\n\x1aLATENT_DISTRIBUTION_NORMAL\x10\x01\x12\x1f\n\x1bLATENT_DISTRIBUTION_UNIFORM\x10\x02*l\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x15\n\x11PRECISION_FLOAT32\x10\x01\x12\x15\n\x11PRECISION_FLOAT16\x10\x02\x12\x16\n\x12PRECISION_BFLOAT16\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cganserve/v1/model_spec.proto\x12\x0bganserve.v1\x1a\x18ganserve/v1/tensor.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd1\x03\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\'\n\x06sample\x18\x03 \x01(\x0b\x32\x17.ganserve.v1.SampleSpec\x12\'\n\x06latent\x18\x04 \x01(\x0b\x32\x17.ganserve.v1.LatentSpec\x12\x13\n\x0blabel_names\x18\x05 \x03(\t\x12)\n\tgenerator\x18\x06 \x01(\x0b\x32\x16.ganserve.v1.GraphSpec\x12&\n\x06\x63ritic\x18\x07 \x01(\x0b\x32\x16.ganserve.v1.GraphSpec\x12%\n\x05score\x18\x08 \x01(\x0b\x32\x16.ganserve.v1.ScoreSpec\x12\'\n\x05\x66iles\x18\t \x03(\x0b\x32\x18.ganserve.v1.PackageFile\x12+\n\nprovenance\x18\n \x01(\x0b\x32\x17.ganserve.v1.Provenance\x12\x16\n\x0e\x63ritic_absence\x18\x0b \x01(\t\x12/\n\ntypicality\x18\x0c \x01(\x0b\x32\x1b.ganserve.v1.TypicalitySpec\x12%\n\x05style\x18\r \x01(\x0b\x32\x16.ganserve.v1.StyleSpec\"l\n\nSampleSpec\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.ganserve.v1.SampleKind\x12(\n\tdata_type\x18\x02 \x01(\x0e\x32\x15.ganserve.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\r\"\xa0\x01\n\nLatentSpec\x12\x11\n\tdimension\x18\x01 \x01(\r\x12\x35\n\x0c\x64istribution\x18\x02 \x01(\x0e\x32\x1f.ganserve.v1.LatentDistribution\x12,\n\x08\x63ontrols\x18\x03 \x03(\x0b\x32\x1a.ganserve.v1.LatentControl\x12\x1a\n\x12truncation_absence\x18\x04 \x01(\t\"~\n\rLatentControl\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x14\n\x07\x64\x65\x66\x61ult\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_default\"\xb8\x01\n\tStyleSpec\x12\x0e\n\x06layers\x18\x01 \x01(\r\x12\x13\n\x0bw_dimension\x18\x02 \x01(\r\x12\x1f\n\x12\x64\x65\x66\x61ult_truncation\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12!\n\x19\x64\x65\x66\x61ult_truncation_layers\x18\x04 \x01(\r\x12+\n\x0bnoise_modes\x18\x05 \x03(\x0e\x32\x16.ganserve.v1.NoiseModeB\x15\n\x13_default_truncation\"\x84\x01\n\tGraphSpec\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\r\n\x05opset\x18\x02 \x01(\r\x12)\n\tprecision\x18\x03 \x01(\x0e\x32\x16.ganserve.v1.Precision\x12/\n\x0cverification\x18\x04 \x01(\x0b\x32\x19.ganserve.v1.Verification\"R\n\x0cVerification\x12\x13\n\x0b\x62\x61tch_sizes\x18\x01 \x03(\r\x12\x1a\n\x12max_abs_difference\x18\x02 \x01(\x01\x12\x11\n\ttolerance\x18\x03 \x01(\x01\"\\\n\tScoreSpec\x12\x0c\n\x04loss\x18\x01 \x01(\t\x12-\n\x0b\x63\x61libration\x18\x02 \x01(\x0b\x32\x18.ganserve.v1.Calibration\x12\x12\n\nlabel_free\x18\x03 \x01(\x08\"o\n\x0b\x43\x61libration\x12\r\n\x05slope\x18\x01 \x01(\x01\x12\x12\n\nintercepts\x18\x02 \x03(\x01\x12\x12\n\nreal_count\x18\x03 \x01(\r\x12\x17\n\x0fgenerated_count\x18\x04 \x01(\r\x12\x10\n\x08log_loss\x18\x05 \x01(\x01\"v\n\x0eTypicalitySpec\x12%\n\x05graph\x18\x01 \x01(\x0b\x32\x16.ganserve.v1.GraphSpec\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12\x16\n\x0etraining_count\x18\x03 \x01(\r\x12\x12\n\nreal_count\x18\x04 \x01(\r\"?\n\x0bPackageFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"\xf9\x02\n\nProvenance\x12+\n\x07\x63reated\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10ganserve_version\x18\x02 \x01(\t\x12\x39\n\tlibraries\x18\x03 \x03(\x0b\x32&.ganserve.v1.Provenance.LibrariesEntry\x12\'\n\x06\x63onfig\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04step\x18\x05 \x01(\x04\x12\x19\n\x11\x63heckpoint_sha256\x18\x06 \x01(\t\x12\x35\n\x07metrics\x18\x07 \x03(\x0b\x32$.ganserve.v1.Provenance.MetricsEntry\x1a\x30\n\x0eLibrariesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*X\n\nSampleKind\x12\x1b\n\x17SAMPLE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SAMPLE_KIND_IMAGE\x10\x01\x12\x16\n\x12SAMPLE_KIND_VECTOR\x10\x02*l\n\tNoiseMode\x12\x1a\n\x16NOISE_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11NOISE_MODE_SEEDED\x10\x01\x12\x17\n\x13NOISE_MODE_CONSTANT\x10\x02\x12\x13\n\x0fNOISE_MODE_NONE\x10\x03*z\n\x12LatentDistribution\x12#\n\x1fLATENT_DISTRIBUTION_UNSPECIFIED\x10\x00\x12\x1e\n\x1aLATENT_DISTRIBUTION_NORMAL\x10\x01\x12\x1f\n\x1bLATENT_DISTRIBUTION_UNIFORM\x10\x02*l\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x15\n\x11PRECISION_FLOAT32\x10\x01\x12\x15\n\x11PRECISION_FLOAT16\x10\x02\x12\x16\n\x12PRECISION_BFLOAT16\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,36 +38,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVENANCE_LIBRARIESENTRY']._serialized_options = b'8\001'
   _globals['_PROVENANCE_METRICSENTRY']._loaded_options = None
   _globals['_PROVENANCE_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_SAMPLEKIND']._serialized_start=1955
-  _globals['_SAMPLEKIND']._serialized_end=2043
-  _globals['_LATENTDISTRIBUTION']._serialized_start=2045
-  _globals['_LATENTDISTRIBUTION']._serialized_end=2167
-  _globals['_PRECISION']._serialized_start=2169
-  _globals['_PRECISION']._serialized_end=2277
+  _globals['_SAMPLEKIND']._serialized_start=2181
+  _globals['_SAMPLEKIND']._serialized_end=2269
+  _globals['_NOISEMODE']._serialized_start=2271
+  _globals['_NOISEMODE']._serialized_end=2379
+  _globals['_LATENTDISTRIBUTION']._serialized_start=2381
+  _globals['_LATENTDISTRIBUTION']._serialized_end=2503
+  _globals['_PRECISION']._serialized_start=2505
+  _globals['_PRECISION']._serialized_end=2613
   _globals['_MODELSPEC']._serialized_start=135
-  _globals['_MODELSPEC']._serialized_end=561
-  _globals['_SAMPLESPEC']._serialized_start=563
-  _globals['_SAMPLESPEC']._serialized_end=671
-  _globals['_LATENTSPEC']._serialized_start=674
-  _globals['_LATENTSPEC']._serialized_end=834
-  _globals['_LATENTCONTROL']._serialized_start=836
-  _globals['_LATENTCONTROL']._serialized_end=962
-  _globals['_GRAPHSPEC']._serialized_start=965
-  _globals['_GRAPHSPEC']._serialized_end=1097
-  _globals['_VERIFICATION']._serialized_start=1099
-  _globals['_VERIFICATION']._serialized_end=1181
-  _globals['_SCORESPEC']._serialized_start=1183
-  _globals['_SCORESPEC']._serialized_end=1275
-  _globals['_CALIBRATION']._serialized_start=1277
-  _globals['_CALIBRATION']._serialized_end=1388
-  _globals['_TYPICALITYSPEC']._serialized_start=1390
-  _globals['_TYPICALITYSPEC']._serialized_end=1508
-  _globals['_PACKAGEFILE']._serialized_start=1510
-  _globals['_PACKAGEFILE']._serialized_end=1573
-  _globals['_PROVENANCE']._serialized_start=1576
-  _globals['_PROVENANCE']._serialized_end=1953
-  _globals['_PROVENANCE_LIBRARIESENTRY']._serialized_start=1857
-  _globals['_PROVENANCE_LIBRARIESENTRY']._serialized_end=1905
-  _globals['_PROVENANCE_METRICSENTRY']._serialized_start=1907
-  _globals['_PROVENANCE_METRICSENTRY']._serialized_end=1953
+  _globals['_MODELSPEC']._serialized_end=600
+  _globals['_SAMPLESPEC']._serialized_start=602
+  _globals['_SAMPLESPEC']._serialized_end=710
+  _globals['_LATENTSPEC']._serialized_start=713
+  _globals['_LATENTSPEC']._serialized_end=873
+  _globals['_LATENTCONTROL']._serialized_start=875
+  _globals['_LATENTCONTROL']._serialized_end=1001
+  _globals['_STYLESPEC']._serialized_start=1004
+  _globals['_STYLESPEC']._serialized_end=1188
+  _globals['_GRAPHSPEC']._serialized_start=1191
+  _globals['_GRAPHSPEC']._serialized_end=1323
+  _globals['_VERIFICATION']._serialized_start=1325
+  _globals['_VERIFICATION']._serialized_end=1407
+  _globals['_SCORESPEC']._serialized_start=1409
+  _globals['_SCORESPEC']._serialized_end=1501
+  _globals['_CALIBRATION']._serialized_start=1503
+  _globals['_CALIBRATION']._serialized_end=1614
+  _globals['_TYPICALITYSPEC']._serialized_start=1616
+  _globals['_TYPICALITYSPEC']._serialized_end=1734
+  _globals['_PACKAGEFILE']._serialized_start=1736
+  _globals['_PACKAGEFILE']._serialized_end=1799
+  _globals['_PROVENANCE']._serialized_start=1802
+  _globals['_PROVENANCE']._serialized_end=2179
+  _globals['_PROVENANCE_LIBRARIESENTRY']._serialized_start=2083
+  _globals['_PROVENANCE_LIBRARIESENTRY']._serialized_end=2131
+  _globals['_PROVENANCE_METRICSENTRY']._serialized_start=2133
+  _globals['_PROVENANCE_METRICSENTRY']._serialized_end=2179
 # @@protoc_insertion_point(module_scope)

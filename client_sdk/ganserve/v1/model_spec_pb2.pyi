@@ -46,6 +46,34 @@ SAMPLE_KIND_VECTOR: SampleKind.ValueType  # 2
 """A vector, float32 [D]."""
 Global___SampleKind: _TypeAlias = SampleKind  # noqa: Y015
 
+class _NoiseMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NoiseModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoiseMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOISE_MODE_UNSPECIFIED: _NoiseMode.ValueType  # 0
+    """Not set; means the model's default."""
+    NOISE_MODE_SEEDED: _NoiseMode.ValueType  # 1
+    """Each sample has its own noise, which its latent determines."""
+    NOISE_MODE_CONSTANT: _NoiseMode.ValueType  # 2
+    """All samples have the same stored noise."""
+    NOISE_MODE_NONE: _NoiseMode.ValueType  # 3
+    """No noise."""
+
+class NoiseMode(_NoiseMode, metaclass=_NoiseModeEnumTypeWrapper):
+    """The noise that a style-based generator adds in each layer."""
+
+NOISE_MODE_UNSPECIFIED: NoiseMode.ValueType  # 0
+"""Not set; means the model's default."""
+NOISE_MODE_SEEDED: NoiseMode.ValueType  # 1
+"""Each sample has its own noise, which its latent determines."""
+NOISE_MODE_CONSTANT: NoiseMode.ValueType  # 2
+"""All samples have the same stored noise."""
+NOISE_MODE_NONE: NoiseMode.ValueType  # 3
+"""No noise."""
+Global___NoiseMode: _TypeAlias = NoiseMode  # noqa: Y015
+
 class _LatentDistribution:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -118,6 +146,7 @@ class ModelSpec(_message.Message):
     PROVENANCE_FIELD_NUMBER: _builtins.int
     CRITIC_ABSENCE_FIELD_NUMBER: _builtins.int
     TYPICALITY_FIELD_NUMBER: _builtins.int
+    STYLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name: the package's folder, [a-z0-9][a-z0-9._-]*, at most 128 characters."""
     version: _builtins.int
@@ -138,7 +167,9 @@ class ModelSpec(_message.Message):
 
     @_builtins.property
     def generator(self) -> Global___GraphSpec:
-        """The generator's graph: latents float32 [N, Z] (and labels int64 [N] if conditional) -> samples."""
+        """The generator's graph: latents float32 [N, Z] (and labels int64 [N] if conditional, and the inputs of StyleSpec) ->
+        samples.
+        """
 
     @_builtins.property
     def critic(self) -> Global___GraphSpec:
@@ -162,6 +193,12 @@ class ModelSpec(_message.Message):
     def typicality(self) -> Global___TypicalitySpec:
         """Tells samples unlike the training data apart. Absent: Score returns no typicality."""
 
+    @_builtins.property
+    def style(self) -> Global___StyleSpec:
+        """The mapping of a style-based generator. Present: SampleRequest.truncation is psi, the truncation in W. Absent: it
+        restricts the latents.
+        """
+
     def __init__(
         self,
         *,
@@ -177,10 +214,11 @@ class ModelSpec(_message.Message):
         provenance: Global___Provenance | None = ...,
         critic_absence: _builtins.str = ...,
         typicality: Global___TypicalitySpec | None = ...,
+        style: Global___StyleSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["critic", b"critic", "generator", b"generator", "latent", b"latent", "provenance", b"provenance", "sample", b"sample", "score", b"score", "typicality", b"typicality"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["critic", b"critic", "generator", b"generator", "latent", b"latent", "provenance", b"provenance", "sample", b"sample", "score", b"score", "style", b"style", "typicality", b"typicality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["critic", b"critic", "critic_absence", b"critic_absence", "files", b"files", "generator", b"generator", "label_names", b"label_names", "latent", b"latent", "name", b"name", "provenance", b"provenance", "sample", b"sample", "score", b"score", "typicality", b"typicality", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["critic", b"critic", "critic_absence", b"critic_absence", "files", b"files", "generator", b"generator", "label_names", b"label_names", "latent", b"latent", "name", b"name", "provenance", b"provenance", "sample", b"sample", "score", b"score", "style", b"style", "typicality", b"typicality", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -303,6 +341,58 @@ class LatentControl(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__default) -> _WhichOneofReturnType__default | None: ...
 
 Global___LatentControl: _TypeAlias = LatentControl  # noqa: Y015
+
+@_typing.final
+class StyleSpec(_message.Message):
+    """A style-based generator (Karras et al. 2019): a mapping turns a latent into one w for each layer of the synthesis. Its
+    graph has these inputs more than others; N = samples, Z = latent.dimension, L = layers, W = w_dimension:
+
+    - psi float32 [N, L]: w_l := mean + psi_l (w_l - mean), after mixing.
+    - mix_latents float32 [N, Z] and mix float32 [N, L]: w_l := (1 - mix_l) w_l(latents) + mix_l w_l(mix_latents).
+    - w float32 [N, L, W] and w_given float32 [N]: where w_given is 1, these w's are used as they are.
+    - seeded_noise and constant_noise float32 [N]: the factor of the noise that the graph computes from the latents, and of
+      each layer's stored noise. Only with noise_modes.
+
+    Its output used_w float32 [N, L, W] holds the w's used. With a w_dimension of 0, it has psi only, and no used_w.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAYERS_FIELD_NUMBER: _builtins.int
+    W_DIMENSION_FIELD_NUMBER: _builtins.int
+    DEFAULT_TRUNCATION_FIELD_NUMBER: _builtins.int
+    DEFAULT_TRUNCATION_LAYERS_FIELD_NUMBER: _builtins.int
+    NOISE_MODES_FIELD_NUMBER: _builtins.int
+    layers: _builtins.int
+    """L, the number of layers, 1 to 64."""
+    w_dimension: _builtins.int
+    """W, the number of values in one w. 0: the w's are inaccessible, so that a request can neither mix, give nor ask for them."""
+    default_truncation: _builtins.float
+    """The truncation psi unless a request sets it, 0 to 1. Absent: 1, no truncation."""
+    default_truncation_layers: _builtins.int
+    """The number of first layers that truncation acts on unless a request sets it. 0: all."""
+    @_builtins.property
+    def noise_modes(self) -> _containers.RepeatedScalarFieldContainer[Global___NoiseMode.ValueType]:
+        """Modes of noise that a request may choose, the default first. Empty: the graph has no inputs for it."""
+
+    def __init__(
+        self,
+        *,
+        layers: _builtins.int = ...,
+        w_dimension: _builtins.int = ...,
+        default_truncation: _builtins.float | None = ...,
+        default_truncation_layers: _builtins.int = ...,
+        noise_modes: _abc.Iterable[Global___NoiseMode.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_truncation", b"_default_truncation", "default_truncation", b"default_truncation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_truncation", b"_default_truncation", "default_truncation", b"default_truncation", "default_truncation_layers", b"default_truncation_layers", "layers", b"layers", "noise_modes", b"noise_modes", "w_dimension", b"w_dimension"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__default_truncation: _TypeAlias = _typing.Literal["default_truncation"]  # noqa: Y015
+    _WhichOneofArgType__default_truncation: _TypeAlias = _typing.Literal["_default_truncation", b"_default_truncation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__default_truncation) -> _WhichOneofReturnType__default_truncation | None: ...
+
+Global___StyleSpec: _TypeAlias = StyleSpec  # noqa: Y015
 
 @_typing.final
 class GraphSpec(_message.Message):

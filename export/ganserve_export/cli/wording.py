@@ -7,12 +7,13 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ganserve_export.from_weights.as_run import Begun
     from ganserve_export.package.calibration import LogisticCalibration
     from ganserve_export.package.content import Published
     from ganserve_export.package.verification import Difference
 
 
-def as_json(result: Published) -> str:
+def as_json(result: Published | Begun) -> str:
     """Return a command's result as JSON."""
     return json.dumps(dataclasses.asdict(result), indent=2, default=str) + "\n"
 

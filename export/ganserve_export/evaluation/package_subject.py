@@ -14,6 +14,7 @@ from ganserve_export.errors import ExportError
 from ganserve_export.package.latent_values import DeclaredControl, LatentValues
 from ganserve_export.package.manifest import MADE_ELSEWHERE, read_manifest
 from ganserve_export.package.onnx_graphs import open_on_cpu
+from ganserve_export.package.style_inputs import default_style_inputs
 from ganserve_training import config_from_dict
 from ganserve_training.config import TrainConfig
 from ganserve_training.evaluation.evaluate import Subject
@@ -44,9 +45,11 @@ def package_subject(folder: Path) -> Subject:
         inputs: dict[str, npt.NDArray[Any]] = {"latents": latents}
         if labels is not None:
             inputs["labels"] = labels
+        if spec.HasField("style"):
+            inputs |= default_style_inputs(spec.style, latents)
         return np.concatenate(
             [
-                session.run(None, {name: values[start : start + BATCH] for name, values in inputs.items()})[0]
+                session.run(["samples"], {name: values[start : start + BATCH] for name, values in inputs.items()})[0]
                 for start in range(0, count, BATCH)
             ]
         )

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from ganserve_export.errors import ExportError
+from ganserve.v1 import model_spec_pb2
+from ganserve_export.errors import BadUsageError, ExportError
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 from ganserve_export.from_onnx.generator_inputs import GeneratorInputs
 from ganserve_export.from_onnx.last_operation import last_operation
@@ -30,6 +31,7 @@ EVAL_MODE = (
 )
 _PROOFS = 5  # samples that prove that a freed batch axis computes what the original does
 _AUDIO, _LEAST_SIDE = 1_024, 8
+_KEPT = 0.9  # of the spread at psi 1: an input that leaves more of it at 0 is no truncation
 
 
 class ForeignGenerator:
@@ -93,10 +95,29 @@ class ForeignGenerator:
         else:
             raise self.graph.error(self._unknown_form(raw))
         samples = self.samples_of(raw)
+        self._check_truncation(options, samples)
         self.sample_shape = tuple(samples.shape[1:])
         # Mean and spread of vectors: the units of differences.
         self.mean = tuple(samples.mean(dim=0).tolist()) if self.layout is None else ()
         self.std = tuple(samples.std(dim=0).clamp(min=1e-12).tolist()) if self.layout is None else ()
+
+    def _check_truncation(self, options: OnnxOptions, samples: torch.Tensor) -> None:
+        """Refuse an input for psi that does not make samples alike, so that it must mean something else."""
+        truncation = self.inputs.truncation
+        if truncation is None:
+            return
+        latents, labels = self._some(len(samples))
+        if labels is not None:
+            labels = torch.zeros_like(labels)
+        spreads = []
+        for psi in (1.0, 0.0):
+            drawn = self(latents, labels, torch.full((len(latents), truncation.layers), psi))
+            spreads.append(float(drawn.to(torch.float64).std(dim=0).mean()))
+        if not spreads[1] < _KEPT * spreads[0]:
+            raise BadUsageError(
+                f"--truncation-input {options.truncation_input}: samples vary by {spreads[0]:.3g} at 1 and by "
+                f"{spreads[1]:.3g} at 0, so it is no truncation psi. Declare it with --control or --constant"
+            )
 
     def _some(self, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Draw latents, and labels of which the last one is the highest."""
@@ -176,9 +197,11 @@ class ForeignGenerator:
                 return f" (if these are images in one row, add --shape {side}x{side}x{channels})"
         return ""
 
-    def raw(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> npt.NDArray[Any]:
-        """Return the foreign graph's own output for latents [N, Z] and labels [N]."""
-        return self.graph.run(self.inputs.encode(latents, labels), [self.output.name])[0]
+    def raw(
+        self, latents: torch.Tensor, labels: torch.Tensor | None = None, psi: torch.Tensor | None = None
+    ) -> npt.NDArray[Any]:
+        """Return the foreign graph's own output for latents [N, Z], labels [N] and psi [N, L]."""
+        return self.graph.run(self.inputs.encode(latents, labels, psi), [self.output.name])[0]
 
     def samples_of(self, raw: npt.NDArray[Any]) -> torch.Tensor:
         """Convert the foreign graph's output to samples."""
@@ -187,15 +210,30 @@ class ForeignGenerator:
         samples = raw.astype(np.float32) if self.layout is None else to_levels(raw, self.pixel_range, self.layout)
         return torch.from_numpy(samples)
 
-    def __call__(self, latents: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+    def __call__(
+        self, latents: torch.Tensor, labels: torch.Tensor | None = None, psi: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Draw samples uint8 [N, H, W, C] or float32 [N, D] with the foreign graph and numpy around it."""
         rows = max(self.graph.rows, 1)
-        return torch.cat(
-            [
-                self.samples_of(self.raw(latents[at : at + rows], None if labels is None else labels[at : at + rows]))
-                for at in range(0, len(latents), rows)
-            ]
-        )
+
+        def part(at: int) -> torch.Tensor:
+            given = [None if values is None else values[at : at + rows] for values in (labels, psi)]
+            return self.samples_of(self.raw(latents[at : at + rows], *given))
+
+        return torch.cat([part(at) for at in range(0, len(latents), rows)])
+
+    def truncated(self, latents: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        """Draw samples from labels, if it takes them, and psi."""
+        *labels, psi = others
+        return self(latents, labels[0] if labels else None, psi)
+
+    @property
+    def style(self) -> model_spec_pb2.StyleSpec | None:
+        """Return the manifest's description of its truncation in W; None if it has no input for that."""
+        found = self.inputs.truncation
+        if found is None:
+            return None
+        return model_spec_pb2.StyleSpec(layers=found.layers, default_truncation=found.default)
 
     def wrap(self) -> onnx.ModelProto:
         """Return the package's graph: latents float32 [N, Z] and labels int64 [N] -> samples."""
@@ -211,9 +249,10 @@ class ForeignGenerator:
             value = surgery.cast(value, "float32")
         surgery.emit("samples", value)
         samples = ("float32" if self.layout is None else "uint8", self.sample_shape)
-        return surgery.finish(
-            {"latents": ("float32", (self.values.dim,))}, {"samples": samples}, has_labels=self.inputs.takes_labels
-        )
+        taken: dict[str, tuple[str, tuple[int, ...]]] = {"latents": ("float32", (self.values.dim,))}
+        if self.inputs.truncation is not None:
+            taken["psi"] = ("float32", (self.inputs.truncation.layers,))
+        return surgery.finish(taken, {"samples": samples}, has_labels=self.inputs.takes_labels)
 
     def __str__(self) -> str:
         """Say how it was understood."""

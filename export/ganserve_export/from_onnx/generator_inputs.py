@@ -1,6 +1,6 @@
 """Give a foreign generator's inputs their values, in numpy and as nodes.
 
-N = batch, Z = latent, K = labels.
+N = batch, Z = latent, K = labels, L = layers.
 """
 
 import math
@@ -18,6 +18,7 @@ from ganserve_export.from_onnx.noise import NoiseInput, add_noise, draw_noise
 from ganserve_export.from_onnx.onnx_options import OnnxOptions
 from ganserve_export.from_onnx.surgery import Surgery
 from ganserve_export.from_onnx.tensor_roles import LabelInput, find_labels, find_latents
+from ganserve_export.from_onnx.truncation_input import find_truncation
 from ganserve_export.package.latent_values import LatentValues
 from ganserve_training.networks.latents import LatentPrior
 
@@ -36,12 +37,17 @@ class GeneratorInputs:
         self._graph, self._mode = graph, options.noise
         self.label_count = len(options.label_names)
         self.controls: tuple[ControlInput, ...] = find_controls(graph, options.control)
+        self.truncation = find_truncation(graph, options.truncation_input)
         self.noises = _noises(graph, options)
-        taken = [each.tensor.name for each in self.controls] + [tensor.name for _, tensor in self.noises]
+        meant = [each.tensor for each in (*self.controls, self.truncation) if each is not None]
+        taken = [tensor.name for tensor in meant] + [tensor.name for _, tensor in self.noises]
+        if self.truncation is not None and taken.count(self.truncation.tensor.name) > 1:
+            given = options.truncation_input
+            raise BadUsageError(f"--truncation-input {given}: this is a control or noise already. Give it one role")
         inside = options.labels_at is not None
         own_labels = 0 if inside else self.label_count
         self.latents = find_latents(graph, options.latents, own_labels, options.labels_input, taken)
-        others = [*self.latents, *(each.tensor for each in self.controls), *(tensor for _, tensor in self.noises)]
+        others = [*self.latents, *meant, *(tensor for _, tensor in self.noises)]
         flag = "--labels-input"
         self.labels: LabelInput | None = find_labels(
             graph, options.labels_input, others, own_labels, required=True, flag=flag
@@ -67,8 +73,10 @@ class GeneratorInputs:
         """Say whether the generator takes labels, in an input of their own or inside the latents."""
         return self.labels is not None or self.labels_at is not None
 
-    def encode(self, latents: torch.Tensor, labels: torch.Tensor | None) -> dict[str, npt.NDArray[Any]]:
-        """Return the values of all inputs, [N, ...] each, for latents [N, Z] and labels [N]."""
+    def encode(
+        self, latents: torch.Tensor, labels: torch.Tensor | None, psi: torch.Tensor | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Return the values of all inputs, [N, ...] each, for latents [N, Z], labels [N] and psi [N, L]."""
         count, values = len(latents), latents.numpy()
         drawn = values[:, : self.values.prior.dim]
         joined = drawn
@@ -84,6 +92,10 @@ class GeneratorInputs:
             at += len(each.controls)
             part = np.rint(part) if each.tensor.is_integer else part
             feed[each.tensor.name] = part.reshape(count, *each.tensor.extents).astype(each.tensor.element)
+        if self.truncation is not None:
+            tensor = self.truncation.tensor
+            rows = np.full((count, self.truncation.layers), self.truncation.default) if psi is None else psi.numpy()
+            feed[tensor.name] = rows.reshape(count, *tensor.extents).astype(tensor.element)
         for stream, (noise, tensor) in enumerate(self.noises):
             feed[tensor.name] = draw_noise(drawn, noise, tensor.extents, self._mode, stream).astype(tensor.element)
         return feed | encode_labels(labels, self.labels, self.label_count)
@@ -110,6 +122,8 @@ class GeneratorInputs:
             value = self._columns(surgery, "latents", at, at + len(each.controls))
             at += len(each.controls)
             self._feed(surgery, each.tensor, surgery.node("Round", value) if each.tensor.is_integer else value)
+        if self.truncation is not None:
+            self._feed(surgery, self.truncation.tensor, "psi")
         for stream, (noise, tensor) in enumerate(self.noises):
             dim = self.values.prior.dim
             value = add_noise(surgery, drawn, dim, noise, tensor.extents, self._mode, stream)
@@ -139,6 +153,8 @@ class GeneratorInputs:
         if self.labels_at is not None:
             parts.append(f"labels one-hot at {self.labels_at} of them")
         parts += [f"control {', '.join(c.name for c in each.controls)}" for each in self.controls]
+        if self.truncation is not None:
+            parts.append(f"truncation psi {self.truncation.tensor}, usually {self.truncation.default:g}")
         if self.noises:
             count = sum(math.prod(tensor.extents) for _, tensor in self.noises)
             parts.append(f"{self._mode} noise of {count:,} values")

@@ -38,6 +38,9 @@ class OnnxOptions:
     """Place of the first label in the latents, if the labels are one-hot values inside them."""
     control: tuple[str, ...] = flag((), metavar="NAME=LOW..HIGH[:DEFAULT]")
     """An input that requests may set by name; without a default it is drawn uniformly. Repeat it for several."""
+    truncation_input: str | None = flag(None, metavar="NAME[=DEFAULT]")
+    """The generator's input for the truncation psi in W, 0 to 1, which requests set as their truncation. DEFAULT
+    applies unless they do; without it, 1."""
     constant: tuple[str, ...] = flag((), metavar="NAME=VALUE")
     """An input of either network that always has this value, or values such as 0,0,1. Repeat it for several."""
     noise_input: tuple[str, ...] = flag((), metavar="NAME")

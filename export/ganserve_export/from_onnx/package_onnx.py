@@ -5,23 +5,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ganserve_export.errors import BadUsageError, ExportError, export_error
+from ganserve.v1 import model_spec_pb2
+from ganserve_export.errors import BadUsageError, ExportError
 from ganserve_export.from_onnx.critic import ForeignCritic
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 from ganserve_export.from_onnx.generator import ForeignGenerator
 from ganserve_export.from_onnx.onnx_options import OnnxOptions
 from ganserve_export.from_onnx.questions import Questions
 from ganserve_export.package.build import build_package
-from ganserve_export.package.calibration import LogisticCalibration, calibrate
+from ganserve_export.package.calibration import LogisticCalibration
 from ganserve_export.package.content import CriticToWrite, GraphToWrite, PackageContent, Published
+from ganserve_export.package.fit_to_data import fit_to_data
 from ganserve_export.package.manifest import MADE_ELSEWHERE, provenance_now
 from ganserve_export.package.publishing import check_name
-from ganserve_export.package.random_inputs import RandomInputs
-from ganserve_export.typicality.typicality import Typicality, fit_typicality
-from ganserve_training import DataInfo, Samples, TrainingError, load_split
-from ganserve_training.evaluation.reference import data_config
+from ganserve_export.package.random_inputs import InputMaker, RandomInputs
+from ganserve_export.package.style_inputs import random_style_inputs
+from ganserve_training import DataInfo
 from ganserve_training.run.command_progress import Steps
 
 NO_CRITIC = "it was packaged without one"
@@ -71,6 +70,7 @@ def package_onnx(
         label_count=generator.label_count,
         critic_uses_labels=critic is not None and critic.labels is not None,
     )
+    style = generator.style
     provenance = provenance_now()
     provenance.config.update({MADE_ELSEWHERE: _origin(generator, critic, options)})
     content = PackageContent(
@@ -79,16 +79,22 @@ def package_onnx(
         label_names=options.label_names,
         generator=GraphToWrite(
             make=generator.wrap,
-            original=generator,
-            make_inputs=inputs.for_generator,
+            original=generator if style is None else generator.truncated,
+            make_inputs=inputs.for_generator if style is None else _with_style(inputs.for_generator, style),
             original_name=generator.graph.name,
             is_half=generator.graph.is_half,
         ),
         critic=NO_CRITIC if critic is None else _critic(generator, critic, options, inputs),
         provenance=provenance,
+        style=style,
     )
     published = build_package(model_folder, content, Steps())
     return Packaged(**vars(published), generator_is=str(generator), critic_is="" if critic is None else str(critic))
+
+
+def _with_style(make_inputs: InputMaker, style: model_spec_pb2.StyleSpec) -> InputMaker:
+    """Return a maker that also draws psi."""
+    return lambda batch, random: (drawn := make_inputs(batch, random)) | random_style_inputs(style, drawn, random)
 
 
 def _check_constants(constants: Mapping[str, str], graphs: Sequence[ForeignGraph]) -> None:
@@ -103,7 +109,16 @@ def _critic(
 ) -> CriticToWrite:
     calibration, typicality = LogisticCalibration.uncalibrated(critic.label_count), None
     if options.data is not None:
-        calibration, typicality = _fit(generator, critic, options.data, options.label_names)
+        calibration, typicality = fit_to_data(
+            options.data,
+            generator.sample_shape,
+            generator.values,
+            options.label_names,
+            generate=generator,
+            score=critic.scores,
+            critic_label_count=critic.label_count,
+            name=generator.graph.name,
+        )
     graph = GraphToWrite(
         make=lambda: critic.wrap(calibration),
         original=critic.reference(calibration),
@@ -133,46 +148,3 @@ def _origin(generator: ForeignGenerator, critic: ForeignCritic | None, options: 
                 "taken_for": str(foreign),
             }
     return origin
-
-
-def _fit(
-    generator: ForeignGenerator, critic: ForeignCritic, data: str, label_names: Sequence[str]
-) -> tuple[LogisticCalibration, Typicality | None]:
-    """Fit the critic's probabilities to held-out samples of the data and generated ones, and fit what is typical."""
-    try:
-        config = data_config(data, None, generator.sample_shape)
-        held_out = load_split(config, "held_out")
-        if held_out.info.sample_shape != generator.sample_shape:
-            raise ExportError(
-                f"--data {data}: the {generator.graph.name} makes samples of shape {list(generator.sample_shape)}, the "
-                f"data have {list(held_out.info.sample_shape)}. Give the data that it learned from"
-            )
-        calibration = calibrate(
-            held_out,
-            generator.values,
-            lambda count, random: _labels(held_out, count, label_names, critic.labels is not None, random),
-            generator,
-            critic.scores,
-            label_count=critic.label_count,
-        )
-        return calibration, fit_typicality(load_split(config, "train"), held_out, flip=config.flip)
-    except TrainingError as error:
-        raise export_error(error) from error
-
-
-def _labels(
-    held_out: Samples, count: int, label_names: Sequence[str], required: bool, random: torch.Generator
-) -> torch.Tensor | None:
-    """Return indices of the model's labels: the data's labels by name, or random ones if the critic takes no labels."""
-    if not label_names:
-        return None
-    names, place = held_out.info.label_names, {name: index for index, name in enumerate(label_names)}
-    if held_out.labels is not None and set(names) <= set(label_names):
-        return torch.tensor([place[name] for name in names])[torch.from_numpy(held_out.labels[:count])]
-    if required:
-        theirs = f"the labels {', '.join(names[:10])}" if names else "no labels"
-        raise ExportError(
-            f"the critic takes labels, and the data have {theirs}: they must be among --labels, "
-            f"{', '.join(label_names[:10])}"
-        )
-    return torch.randint(0, len(label_names), (count,), generator=random)

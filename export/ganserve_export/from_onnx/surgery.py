@@ -18,7 +18,7 @@ from ganserve_export.package.onnx_graphs import opset_of, strip_metadata
 MIN_IR_VERSION = 4
 Declared: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
 """Element type and shape of one sample, by the name of an input or output."""
-OWN_NAMES = ("latents", "labels", "samples", "scores", "probabilities")
+OWN_NAMES = ("latents", "labels", "psi", "samples", "scores", "probabilities")
 
 
 class Surgery:

@@ -18,8 +18,8 @@ from ganserve_export.from_onnx.questions import UnclearError
 
 LayoutName = Literal["nchw", "nhwc", "vector", "flat"]
 _OTHER_INPUTS = (
-    "other inputs are --control NAME=LOW..HIGH, --constant NAME=VALUE, --noise-input NAME, or more of "
-    "--latents NAME,NAME"
+    "other inputs are --truncation-input NAME, --control NAME=LOW..HIGH, --constant NAME=VALUE, --noise-input NAME, or "
+    "more of --latents NAME,NAME"
 )
 _LABEL_WORD = re.compile(r"label|class|one_?hot|(^|_)y$", re.IGNORECASE)
 _KEEPING_LABELS = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"}

@@ -10,9 +10,11 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from ganserve.v1 import model_spec_pb2
 from ganserve_export.errors import ExportError, export_error
 from ganserve_export.from_run.folding import fold
 from ganserve_export.from_run.graph_modules import CriticGraph, GeneratorGraph
+from ganserve_export.from_run.style_graph import SAMPLES, USED_W, style_graph, style_input_maker, style_spec
 from ganserve_export.from_run.torch_to_onnx import to_onnx
 from ganserve_export.package.batch_independence import BATCH, check_alone
 from ganserve_export.package.build import build_package
@@ -31,6 +33,7 @@ from ganserve_training.networks.build import resolve_conditioning
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.growth import timetable
 from ganserve_training.networks.growth_state import GrowthState
+from ganserve_training.networks.stylegan2 import Stylegan2Generator
 from ganserve_training.run.command_progress import Steps
 from ganserve_training.run.run_folder import Which
 
@@ -106,15 +109,15 @@ def export_run(
         if not absence:
             _check_critic(trained, inputs)
             critic = _critic(trained, conditioning, inputs, precision, steps)
-        wrap = partial(GeneratorGraph, data=trained.data)
-        generator = _graph(wrap, trained.generator, inputs.for_generator, ("samples",), precision)
+        style = style_spec(trained.generator) if isinstance(trained.generator, Stylegan2Generator) else None
         content = PackageContent(
             data=trained.data,
             prior=LatentValues.of(trained.prior),
             label_names=conditioning.label_names,
-            generator=generator,
+            generator=_generator(trained, style, inputs, precision),
             critic=critic,
             provenance=provenance_of_run(trained),
+            style=style,
         )
         published = build_package(model_folder, content, steps)
     except TrainingError as error:
@@ -126,6 +129,21 @@ def export_run(
         precision=precision,
         metrics_problem=trained.metrics_problem,
     )
+
+
+def _generator(
+    trained: TrainedModel, style: model_spec_pb2.StyleSpec | None, inputs: RandomInputs, precision: Weights
+) -> GraphToWrite:
+    if style is None:
+        wrap = partial(GeneratorGraph, data=trained.data)
+        return _graph(wrap, trained.generator, inputs.for_generator, (SAMPLES,), precision)
+    make_inputs = style_input_maker(inputs.for_generator, style)
+
+    def wrap_styles(network: nn.Module) -> nn.Module:
+        assert isinstance(network, Stylegan2Generator)
+        return style_graph(network, trained.data)
+
+    return _graph(wrap_styles, trained.generator, make_inputs, (SAMPLES, USED_W), precision)
 
 
 def _critic(

@@ -21,7 +21,7 @@ class GeneratorGraph(nn.Module):
     def __init__(self, generator: nn.Module, data: DataInfo) -> None:
         super().__init__()
         self._data = data
-        self._dtype = _dtype_of(generator)
+        self._dtype = dtype_of(generator)
         self.generator = generator
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -42,7 +42,7 @@ class CriticGraph(nn.Module):
     def __init__(self, critic: nn.Module, calibration: LogisticCalibration, data: DataInfo) -> None:
         super().__init__()
         self._data = data
-        self._dtype = _dtype_of(critic)
+        self._dtype = dtype_of(critic)
         self.critic = critic
         self.register_buffer("slope", torch.tensor(calibration.slope, dtype=torch.float32))
         self.register_buffer("intercepts", torch.tensor(calibration.intercepts, dtype=torch.float32))
@@ -55,6 +55,6 @@ class CriticGraph(nn.Module):
         return scores, torch.sigmoid(self.slope * scores + intercepts)
 
 
-def _dtype_of(network: nn.Module) -> torch.dtype:
+def dtype_of(network: nn.Module) -> torch.dtype:
     """Return the precision of a network's weights; float32 if it has none."""
     return next((weights.dtype for weights in network.parameters() if weights.is_floating_point()), torch.float32)

@@ -58,7 +58,8 @@ def build_package(model_folder: Path, content: PackageContent, steps: Steps) -> 
             )
             return describe_graph(file, model, difference), difference
 
-        generator_spec, difference = write(GENERATOR, content.generator, ("samples",), content.data.std)
+        made = ("samples", "used_w") if content.style is not None and content.style.w_dimension else ("samples",)
+        generator_spec, difference = write(GENERATOR, content.generator, made, content.data.std)
         critic_spec, critic_difference, ranking_spec, ranking_difference = None, None, None, None
         if critic is not None:
             critic_spec, critic_difference = write(CRITIC, critic.graph, ("scores", "probabilities"))
@@ -66,9 +67,12 @@ def build_package(model_folder: Path, content: PackageContent, steps: Steps) -> 
                 ranking = graph_to_write(critic.typicality, content.data.sample_shape)
                 ranking_spec, ranking_difference = write(RANKING, ranking, (TYPICALITY,))
         steps.next("measuring truncation, and drawing the preview")
-        draw = partial(_draw, open_on_cpu(staging / GENERATOR), bool(content.label_names))
-        absence = truncation_absence(draw, content.prior, rows_at_once(values))
-        write_preview(staging / PREVIEW, staging / GENERATOR, content.prior, len(content.label_names))
+        absence = ""
+        if content.style is None:  # truncation in W always does something
+            draw = partial(_draw, open_on_cpu(staging / GENERATOR), bool(content.label_names))
+            absence = truncation_absence(draw, content.prior, rows_at_once(values))
+        label_count = len(content.label_names)
+        write_preview(staging / PREVIEW, staging / GENERATOR, content.prior, label_count, content.style)
         spec = describe_package(check_name(model_folder), content, generator_spec, critic_spec, ranking_spec)
         spec.latent.truncation_absence = absence
         return Published(

@@ -63,6 +63,8 @@ class PackageContent:
     """The critic, or the reason why the package has none."""
     provenance: model_spec_pb2.Provenance
     """Origin of the model."""
+    style: model_spec_pb2.StyleSpec | None = None
+    """Inputs of a style-based generator's graph, which also gives its w's; None: it isn't one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,6 +52,8 @@ def describe_package(
         generator=generator,
         provenance=content.provenance,
     )
+    if content.style is not None:
+        spec.style.CopyFrom(content.style)
     if isinstance(content.critic, str) or critic is None:
         spec.critic_absence = str(content.critic)
         return spec

@@ -7,9 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ganserve.v1 import model_spec_pb2
 from ganserve_export.package.latent_values import LatentValues
 from ganserve_export.package.onnx_graphs import open_on_cpu
 from ganserve_export.package.rows_at_once import rows_at_once
+from ganserve_export.package.style_inputs import default_style_inputs
 from ganserve_training.pictures.grids import save_sample_grid
 from ganserve_training.pictures.scatter import ScatterView
 
@@ -20,7 +22,13 @@ POINTS = 2500
 SEED = 0
 
 
-def write_preview(picture: Path, generator: Path, prior: LatentValues, label_count: int) -> None:
+def write_preview(
+    picture: Path,
+    generator: Path,
+    prior: LatentValues,
+    label_count: int,
+    style: model_spec_pb2.StyleSpec | None = None,
+) -> None:
     """Draw images, one row per label (10 rows without labels; fewer large ones), or vectors of two values as dots.
 
     Vectors of another length get no picture. The preview shows no sample of the training data.
@@ -40,9 +48,13 @@ def write_preview(picture: Path, generator: Path, prior: LatentValues, label_cou
     inputs: dict[str, npt.NDArray[np.generic]] = {"latents": latents}
     if label_count:
         inputs["labels"] = labels
+    if style is not None:
+        inputs |= default_style_inputs(style, latents)
     samples = np.concatenate(
         [
-            session.run(None, {name: given[start : start + rows] for name, given in inputs.items()})[0]
+            session.run(
+                [session.get_outputs()[0].name], {name: given[start : start + rows] for name, given in inputs.items()}
+            )[0]
             for start in range(0, len(labels), rows)
         ]
     )

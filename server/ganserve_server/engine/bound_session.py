@@ -68,13 +68,16 @@ class BoundSession:
         # Captured graphs keep reading and writing this memory, so never free it.
         self._memory = chosen.memory
         self.nodes_by_provider = nodes_by_provider(self.session)
+        self.providers = tuple[str, ...](self.session.get_providers())
+        self.inputs, self.outputs = self.session.get_inputs(), self.session.get_outputs()
 
-    def run(self, feed: Feed) -> list[NDArray[np.generic]]:
-        """Return the outputs for the feed's N samples, at most the largest bucket; see `Engine.run`."""
+    def run(self, feed: Feed, outputs: int | None = None) -> list[NDArray[np.generic]]:
+        """Return the first `outputs` outputs, or all, for the feed's N samples, at most the largest bucket."""
         count = len(next(iter(feed.values())))
         with self._lock:
             try:
-                return self._run(self.session, feed, bucket_of(self._buckets, count), count)
+                # A captured graph computes all of them.
+                return self._run(self.session, feed, bucket_of(self._buckets, count), count)[:outputs]
             except Exception as error:
                 raise run_failure(self.file, error) from error
 

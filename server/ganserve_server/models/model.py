@@ -16,9 +16,12 @@ from ganserve.v1 import gan_service_pb2
 from ganserve_server.engine.engine import Engine
 from ganserve_server.engine.sessions import EngineConfig, Feed
 from ganserve_server.models.engines import make_engines
-from ganserve_server.models.latents import Purpose, labels_from_words, latents_from_words, random_words
+from ganserve_server.models.latents import Purpose, draw_latents, labels_from_words, latents_from_words, random_words
 from ganserve_server.models.leases import Leases
+from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.models.package import Package
+from ganserve_server.models.style import Style, StyleWork
+from ganserve_server.models.style_inputs import style_feed
 from ganserve_server.models.trial_inputs import fitted, trial_feeds
 from ganserve_server.queue.batcher import Batcher
 from ganserve_server.queue.lanes import Slice, WorkT
@@ -43,12 +46,15 @@ class GeneratorWork:
     """Latent values to set in all samples: index and value."""
     latents: NDArray[np.float32] | None = None
     """float32 [N, Z], in place of drawn ones."""
+    style: StyleWork | None = None
+    """For models with a mapping; None: the model's defaults."""
 
     def from_sample(self, start: int, count: int) -> GeneratorWork:
         """Return the work of `count` of these samples, from `start` on."""
         labels = self.labels[start : start + count] if isinstance(self.labels, np.ndarray) else self.labels
         latents = None if self.latents is None else self.latents[start : start + count]
-        return replace(self, offset=self.offset + start, labels=labels, latents=latents)
+        style = None if self.style is None else self.style.part(start, count)
+        return replace(self, offset=self.offset + start, labels=labels, latents=latents, style=style)
 
 
 @dataclass(kw_only=True, slots=True)  # not frozen: made for every request, and freezing takes time
@@ -115,6 +121,7 @@ class Model:
             run,
             config,
             inline_samples=min(engine.quick_samples(feeds[0], feeds[-1], limit_s) for engine, feeds in trials),
+            lone_samples=_lone_samples([engine for engine, _ in trials]),
             prepare=prepare if any(engine.cuda_graphs for engine, _ in trials) else None,
         )
 
@@ -136,6 +143,9 @@ class Model:
                 cuda_graphs=engine.cuda_graphs,
                 tf32=engine.tf32,
                 threads=engine.config.threads,
+                lone_threads=0 if engine.lone_calls is None else engine.lone_calls.threads,
+                lone_samples=0 if engine.lone_calls is None else engine.lone_calls.samples,
+                bfloat16=engine.config.bfloat16,
             )
         return response
 
@@ -146,14 +156,45 @@ class Model:
             self.critic.close()
 
     def _generate(self, slices: Sequence[Slice[GeneratorWork]], worker: int) -> tuple[NDArray[np.generic], ...]:
-        """Return samples [N, ...], latents float32 [N, Z] and, for conditional models, labels int64 [N]."""
+        """Return samples [N, ...], latents float32 [N, Z] and, for conditional models, labels int64 [N].
+
+        If the work of a slice returns w's, they come last, float32 [N, L, W].
+        """
         placed = _placed(slices)
         total = placed[-1][1].stop
         latents = self._latents(placed, total)
+        if self.info.style is not None:
+            return self._generate_styled(self.info.style, placed, latents, worker)
         if not self.info.label_names:
             return self._generator.run({"latents": latents}, worker)[0], latents
         labels = self._labels(placed, total)
         return self._generator.run({"latents": latents, "labels": labels}, worker)[0], latents, labels
+
+    def _generate_styled(
+        self,
+        style: Style,
+        placed: Sequence[tuple[Slice[GeneratorWork], slice]],
+        latents: NDArray[np.float32],
+        worker: int,
+    ) -> tuple[NDArray[np.generic], ...]:
+        works = [(part.work.style, rows, part.start) for part, rows in placed if part.work.style is not None]
+        parts = {rows.start: part for part, rows in placed}
+        feed = style_feed(style, latents, works, lambda rows: self._mixed_latents(parts[rows.start]))
+        feed |= {"latents": latents}
+        results: list[NDArray[np.generic]] = [latents]
+        if self.info.label_names:
+            feed["labels"] = self._labels(placed, len(latents))
+            results.append(feed["labels"])
+        samples, *w = self._generator.run(feed, worker, more=any(work.return_w for work, *_ in works))
+        return samples, *results, *w
+
+    def _mixed_latents(self, part: Slice[GeneratorWork]) -> NDArray[np.float32]:
+        """Return the latents [N, Z] that a slice takes w's from."""
+        work, style = part.work, part.work.style
+        assert style is not None, "only a slice that mixes has such latents"
+        if style.mix_latents is not None:
+            return style.mix_latents[part.start : part.start + part.count]
+        return mixed_latents(self.info, work, work.offset + part.start, part.count)
 
     def _latents(self, placed: Sequence[tuple[Slice[GeneratorWork], slice]], total: int) -> NDArray[np.float32]:
         """Draw the random words of each slice, then map all of them to latents at once."""
@@ -209,6 +250,24 @@ class Model:
         if self._typicality is None or not any(part.work.typicality for part in slices):
             return scores, probabilities
         return scores, probabilities, self._typicality.run({"samples": feed["samples"]}, worker)[0]
+
+
+def mixed_latents(info: ModelInfo, work: GeneratorWork, start: int, count: int) -> NDArray[np.float32]:
+    """Return the latents float32 [N, Z] that samples `start` to `start + count` of a seed take w's from."""
+    assert work.style is not None, "only a work that mixes has such latents"
+    controls = tuple(info.controls.values())
+    latents = draw_latents(
+        work.style.mix_seed, start, count, info.latent_dimension, info.distribution, controls=controls
+    )
+    for index, value in work.controls:
+        latents[:, index] = value
+    return latents
+
+
+def _lone_samples(engines: Sequence[Engine]) -> int:
+    """Return the most samples of a call that runs alone on all cores: by the slowest graph, which comes first."""
+    lone = engines[0].lone_calls
+    return 0 if lone is None else lone.samples
 
 
 def _placed(slices: Sequence[_SliceT]) -> list[tuple[_SliceT, slice]]:

@@ -10,6 +10,7 @@ from ganserve.v1 import model_spec_pb2, tensor_pb2
 from ganserve_server.error_text import enum_name, listed
 from ganserve_server.errors import PackageError
 from ganserve_server.models.latent_types import Control, Distribution
+from ganserve_server.models.style import Style, read_style
 
 _CONTROL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 MAX_SAMPLE_BYTES = 256 * 2**20
@@ -41,6 +42,8 @@ class ModelInfo:
     """Latent values that a request may set, by name."""
     truncation_absence: str
     """The manifest's reason for refusing truncation; empty if it is offered."""
+    style: Style | None
+    """The mapping of a style-based generator; None: truncation means that of latents."""
     label_names: tuple[str, ...]
     """Ordered by index; empty for unconditional models."""
     label_indices: dict[str, int]
@@ -101,6 +104,7 @@ def read_model_info(spec: model_spec_pb2.ModelSpec) -> ModelInfo:
         distribution=_DISTRIBUTIONS[spec.latent.distribution],
         controls=_controls(spec.latent),
         truncation_absence=spec.latent.truncation_absence,
+        style=read_style(spec),
         label_names=tuple(spec.label_names),
         label_indices=labels,
         critic_takes_labels=bool(labels) and not spec.score.label_free,

@@ -17,6 +17,8 @@ from ganserve_server.models.model_info import ModelInfo
 # Allowed difference between a sample alone and in a batch, where providers compute differently: one of 255 levels, 1 %.
 _ALIKE_LEVELS, _ALIKE = 1, 0.01
 _SATURATED, _ODDS_ALIKE = 1e-5, 0.1
+# And by another engine than export's: the largest difference, and in bfloat16 the mean one.
+_ENGINES_ALIKE, _BFLOAT16_ALIKE = 0.01, 0.02
 _RANKS_ALIKE = 0.1  # among few held-out samples, one place is up to 5 %
 
 
@@ -24,15 +26,27 @@ def try_generator(engine: Engine, info: ModelInfo, feeds: Sequence[Feed]) -> lis
     """Run the generator with batches of ascending sizes on every session, and return inputs for the critic.
 
     The first sample must be the same alone and in a full batch. Otherwise the network mixes its batch (batch or
-    minibatch statistics), and a request's result would depend on the other requests. Raises PackageError if a run
-    fails or the sample differs.
+    minibatch statistics), and a request's result would depend on the other requests. The w's of a style-based generator
+    must give the same sample again. Raises PackageError if a run fails or a sample differs.
     """
     drawn = engine.warm_up(feeds)
     _compare("samples", drawn[0][0], drawn[-1][0])
+    if info.style is not None and info.style.w_dimension:
+        _try_given_w(engine, feeds[0], *drawn[0])
     return [
         {"samples": samples} | ({"labels": feed["labels"]} if info.critic_takes_labels else {})
-        for (samples,), feed in zip(drawn, feeds, strict=True)
+        for (samples, *_), feed in zip(drawn, feeds, strict=True)
     ]
+
+
+def _try_given_w(engine: Engine, feed: Feed, samples: NDArray[np.generic], w: NDArray[np.generic]) -> None:
+    """Check that w's give their sample again, whatever the truncation, and come back as they are."""
+    again, same = engine.warm_up([feed | {"w": w, "w_given": np.ones_like(feed["w_given"]), "psi": 0 * feed["psi"]}])[0]
+    if _difference(samples, again) > _most(samples) or not np.array_equal(w, same):
+        raise PackageError(
+            f"{engine.file}: the w's of a sample, given back with w_given 1, give another sample or other w's: the "
+            "graph must use given w's as they are; export again"
+        )
 
 
 def try_critic(engine: Engine, spec: model_spec_pb2.ModelSpec, feeds: Sequence[Feed]) -> None:
@@ -64,14 +78,41 @@ def try_typicality(engine: Engine, critic_feeds: Sequence[Feed]) -> list[Feed]:
     return feeds
 
 
+def compare_engines(engine: Engine, reference: Engine, feed: Feed) -> None:
+    """Compare an engine's outputs with those of onnxruntime on the CPU, which export compared with PyTorch.
+
+    Raises PackageError if samples differ by more than one of 255 levels or 1 % of the largest value; or, in bfloat16,
+    by more than two levels or 2 % on average.
+    """
+    bfloat16 = engine.config.bfloat16
+    for ours, wanted in zip(engine.run(feed), reference.run(feed), strict=True):
+        differences = np.abs(ours.astype(np.float64) - wanted.astype(np.float64))
+        difference = float(differences.mean() if bfloat16 else differences.max())
+        relative = (_BFLOAT16_ALIKE if bfloat16 else _ENGINES_ALIKE) * max(1.0, float(np.abs(wanted).max()))
+        if difference > ((2 if bfloat16 else 1) * _ALIKE_LEVELS if wanted.dtype == np.uint8 else relative):
+            raise PackageError(
+                f"{engine.file}: {engine.providers[0]} computes it with results that differ from onnxruntime's by "
+                f"{difference:.3g}{' on average' * bfloat16}: serve it with "
+                f"{'--no-bfloat16 or ' * bfloat16}--provider cpu"
+            )
+
+
 def _compare(name: str, alone: NDArray[np.generic], in_batch: NDArray[np.generic]) -> None:
-    difference = np.abs(alone.astype(np.float64) - in_batch[:1].astype(np.float64)).max()
-    most = _ALIKE_LEVELS if alone.dtype == np.uint8 else _ALIKE * max(1.0, float(np.abs(alone).max()))
-    if difference > most:
+    difference = _difference(alone, in_batch[:1])
+    if difference > _most(alone):
         raise PackageError(
             f"the {name} of a latent differ by {difference:g} alone and in a batch of {len(in_batch)}: "
             "the network mixes its samples; freeze such statistics and export again"
         )
+
+
+def _difference(one: NDArray[np.generic], other: NDArray[np.generic]) -> float:
+    return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
+
+
+def _most(alone: NDArray[np.generic]) -> float:
+    """Return the allowed difference from a result."""
+    return _ALIKE_LEVELS if alone.dtype == np.uint8 else _ALIKE * max(1.0, float(np.abs(alone).max()))
 
 
 def _check_calibration(

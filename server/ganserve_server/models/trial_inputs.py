@@ -8,6 +8,7 @@ from ganserve_server.engine.parallelism import choose_buckets
 from ganserve_server.engine.sessions import EngineConfig, Feed
 from ganserve_server.models.latents import draw_latents
 from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.style_inputs import style_feed
 from ganserve_server.queue.options import BatchConfig
 
 
@@ -26,7 +27,10 @@ def trial_feeds(info: ModelInfo, engine: EngineConfig, batch: BatchConfig) -> li
 
 def _feed(info: ModelInfo, count: int) -> Feed:
     controls = tuple(info.controls.values())
-    feed: Feed = {"latents": draw_latents(0, 0, count, info.latent_dimension, info.distribution, controls=controls)}
+    latents = draw_latents(0, 0, count, info.latent_dimension, info.distribution, controls=controls)
+    feed: Feed = {"latents": latents}
+    if info.style is not None:
+        feed |= style_feed(info.style, latents)
     if info.label_names:
         # The last label comes first, so that every batch contains it: a graph with fewer labels fails here.
         feed["labels"] = np.arange(-1, -1 - count, -1, dtype=np.int64) % len(info.label_names)

@@ -1,6 +1,6 @@
 """Present models as graphs with named inputs and outputs.
 
-N = samples, Z = values of one latent.
+N = samples, Z = values of one latent, L = layers, W = values of one w.
 """
 
 import re
@@ -85,7 +85,8 @@ class Graph:
         if self.is_critic:
             labels = replace(_LABELS, optional=False)
             return (_samples(info), labels) if info.critic_takes_labels else (_samples(info),)
-        inputs = _latents(info), GraphTensor(name="seeds", dtype=DATATYPES["UINT64"], optional=True)
+        seeds = GraphTensor(name="seeds", dtype=DATATYPES["UINT64"], optional=True)
+        inputs = _latents(info), seeds, *_w(info)
         return (*inputs, _LABELS) if info.label_names else inputs
 
     @property
@@ -94,7 +95,7 @@ class Graph:
         if self.is_critic:
             return tuple(GraphTensor(name=name, dtype=DATATYPES["FP32"]) for name in ("scores", "probabilities"))
         info = self.model.info
-        outputs = _samples(info), _latents(info)
+        outputs = _samples(info), _latents(info), *_w(info)
         return (*outputs, _LABELS) if info.label_names else outputs
 
     @property
@@ -207,3 +208,11 @@ def _samples(info: ModelInfo) -> GraphTensor:
 def _latents(info: ModelInfo) -> GraphTensor:
     dtype, shape = DATATYPES["FP32"], (info.latent_dimension,)
     return GraphTensor(name="latents", dtype=dtype, sample_shape=shape, optional=True, by_default=False)
+
+
+def _w(info: ModelInfo) -> tuple[GraphTensor, ...]:
+    """Return the tensor of w's, [N, L, W], if the model has a mapping with such."""
+    if info.style is None or not info.style.w_dimension:
+        return ()
+    shape = info.style.layers, info.style.w_dimension
+    return (GraphTensor(name="w", dtype=DATATYPES["FP32"], sample_shape=shape, optional=True, by_default=False),)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from ganserve.v1 import gan_service_pb2
 from ganserve_server.identity.identity import require_role
 from ganserve_server.identity.quotas import within_quota
 from ganserve_server.models.latents import Purpose, labels_from_words, latents_from_words, random_words
-from ganserve_server.models.model import CriticWork, GeneratorWork
+from ganserve_server.models.model import CriticWork, GeneratorWork, mixed_latents
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.models.repository import Repository
 from ganserve_server.open_inference.graphs import Graphs
@@ -59,7 +59,8 @@ class Inference:
         finally:
             leases.release()
         names = ("scores", "probabilities") if plan.graph.is_critic else ("samples", "latents", "labels")
-        outputs = tuple([part[names.index(one.name)] for part in parts] for one in plan.outputs)
+        places = {name: place for place, name in enumerate(names)} | {"w": -1}
+        outputs = tuple([part[places[one.name]] for part in parts] for one in plan.outputs)
         return InferenceResult(plan=plan, outputs=outputs)
 
     async def load(self, name: str) -> gan_service_pb2.ModelSummary:
@@ -103,11 +104,16 @@ def _draw(info: ModelInfo, work: ManySeeds) -> GeneratorWork:
     labels = work.labels
     if info.label_names and labels is None:
         labels = labels_from_words(_first_words(seeds, Purpose.LABELS, work.offset, 1)[:, 0], len(info.label_names))
-    return GeneratorWork(
+    drawn = GeneratorWork(
         latents=latents_from_words(words, info.distribution, truncations, tuple(info.controls.values())),
         labels=labels,
         controls=work.controls,
+        style=work.style,
     )
+    if work.style is not None and work.style.mix_from:
+        one = mixed_latents(info, drawn, work.offset, 1)
+        drawn.style = replace(work.style, mix_latents=np.repeat(one, len(seeds), axis=0))
+    return drawn
 
 
 def _first_words(seeds: Sequence[int], purpose: Purpose, index: int, count: int) -> NDArray[np.uint64]:

@@ -1,6 +1,6 @@
 """Read and check the parameters of a request in named tensors: booleans, numbers and strings by name."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ganserve_server.error_text import MOST_SHOWN, listed, shown
 from ganserve_server.requests.findings import Findings
@@ -45,6 +45,15 @@ class Parameters:
         """Return a number; None if it is missing or wrong."""
         self._known.append(name)
         return self._number(name) if name in self._given else None
+
+    def choice(self, name: str, choices: Collection[str]) -> str | None:
+        """Return one of the choices; None if it is missing or wrong."""
+        self._known.append(name)
+        value = self._given.get(name)
+        if value is None or (isinstance(value, str) and value in choices):
+            return value
+        self._refuse(name, f"is {shown(value)}; expected {listed(choices)}")
+        return None
 
     def numbers(self, prefix: str) -> dict[str, float]:
         """Return the numbers whose names begin with a prefix; the keys are the rest of the names."""

@@ -16,10 +16,12 @@ from ganserve_server.error_text import MOST_SHOWN, and_others, listed, shown
 from ganserve_server.models.latents import MAX_INDEX, draw_seed
 from ganserve_server.models.model import CriticWork, GeneratorWork, Labels
 from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.style import StyleWork
 from ganserve_server.open_inference.graphs import DATATYPES, Graph, GraphTensor, datatype
 from ganserve_server.open_inference.parameters import Parameter, Parameters
+from ganserve_server.open_inference.style_parameters import read_style
 from ganserve_server.queue.lanes import Priority
-from ganserve_server.requests.field_checks import check_answer_size, check_controls, check_finite, check_truncation
+from ganserve_server.requests.field_checks import check_answer_size, check_controls, check_finite
 from ganserve_server.requests.findings import Findings
 from ganserve_server.requests.limits import Limits
 
@@ -55,12 +57,14 @@ class ManySeeds:
     truncation: float | None
     labels: Labels
     controls: tuple[tuple[int, float], ...]
+    style: StyleWork | None
 
     def part(self, start: int, most: int) -> ManySeeds:
         """Return at most `most` of these samples, from `start` on."""
         rows = slice(start, start + most)
         labels = self.labels[rows] if isinstance(self.labels, np.ndarray) else self.labels
-        return replace(self, seeds=self.seeds[rows], labels=labels)
+        style = None if self.style is None else self.style.part(start, most)
+        return replace(self, seeds=self.seeds[rows], labels=labels, style=style)
 
 
 _Work = GeneratorWork | ManySeeds | CriticWork
@@ -104,7 +108,7 @@ def plan_inference(graph: Graph, request: InferenceRequest, limits: Limits, dead
     if graph.is_critic:
         count, work, seed = _plan_critic(graph, tensors, findings)
     else:
-        count, work, seed = _plan_generator(graph, tensors, parameters, limits, findings)
+        count, work, seed = _plan_generator(graph, outputs, tensors, parameters, limits, findings)
     parameters.refuse_others(graph.name)
     findings.raise_any()
     assert work is not None, "without work, there are findings"
@@ -131,8 +135,9 @@ def _tensors(graph: Graph, request: InferenceRequest, findings: Findings) -> dic
         if one.name not in request.inputs and not one.optional:
             findings.invalid(f"inputs.{one.name}", f"is missing; expected {one.type_and_shape}")
     given = {name: tensor for name, tensor in request.inputs.items() if name in inputs}
-    if "latents" in given and "labels" in inputs and "labels" not in given:
-        findings.invalid("inputs.labels", f"is missing; with latents, {graph.name!r} needs a label for each")
+    fixed = next((name for name in ("latents", "w") if name in given), "")
+    if fixed and "labels" in inputs and "labels" not in given:
+        findings.invalid("inputs.labels", f"is missing; with {fixed}, {graph.name!r} needs a label for each")
     checked = {name: _check_tensor(tensor, inputs[name], findings) for name, tensor in given.items()}
     return {name: tensor for name, tensor in checked.items() if tensor is not None}
 
@@ -182,31 +187,45 @@ def _plan_critic(
 
 
 def _plan_generator(
-    graph: Graph, tensors: dict[str, NDArray[np.generic]], parameters: Parameters, limits: Limits, findings: Findings
+    graph: Graph,
+    outputs: Sequence[GraphTensor],
+    tensors: dict[str, NDArray[np.generic]],
+    parameters: Parameters,
+    limits: Limits,
+    findings: Findings,
 ) -> tuple[int, _Work | None, int | None]:
     info = graph.model.info
-    given = {name: parameters.given(name) for name in ("count", "offset", "truncation")}
+    refused = ("count", "offset") if info.style is not None else ("count", "offset", "truncation")
+    given = {name: parameters.given(name) for name in refused}
     count = parameters.integer("count", 1, MAX_INDEX)
     offset = parameters.integer("offset", 0, MAX_INDEX) or 0
-    truncation = parameters.number("truncation")
     controls = check_controls(info, parameters.numbers("controls."), parameters.findings)
-    if truncation is not None:
-        check_truncation(info, truncation, parameters.findings)
-    latents, seeds = tensors.get("latents"), tensors.get("seeds")
-    sample_bytes = sum(one.sample_bytes for one in graph.outputs)
+    return_w = any(one.name == "w" for one in outputs)
+    truncation, style = read_style(info, tensors, parameters, return_w=return_w)
+    latents, seeds, w = tensors.get("latents"), tensors.get("seeds"), tensors.get("w")
+    sample_bytes = sum(one.sample_bytes for one in graph.outputs if one.name != "w" or return_w)
     if latents is not None:
         if seeds is not None:
             findings.invalid("inputs.seeds", _NOT_WITH_LATENTS)
         for name in [*(name for name, is_given in given.items() if is_given), *(["controls"] if controls else [])]:
             parameters.findings.invalid(name, _NOT_WITH_LATENTS)
+        if w is not None and len(w) != len(latents):
+            findings.invalid("inputs.w.shape", f"has {len(w)} samples, latents has {len(latents)}: make them the same")
         check_answer_size(len(latents), sample_bytes, limits, "inputs.latents.shape", findings)
         labels = _labels(info, tensors.get("labels"), len(latents), findings)
-        return len(latents), GeneratorWork(latents=cast("NDArray[np.float32]", latents), labels=labels), None
+        work = GeneratorWork(latents=cast("NDArray[np.float32]", latents), labels=labels, style=style)
+        return len(latents), work, None
     numbers = np.array([draw_seed()], np.uint64) if seeds is None else _seed_numbers(seeds, findings)
     if len(numbers) > 1 and given["count"]:
         parameters.findings.invalid("count", f"cannot be combined with {len(numbers)} seeds: leave it out")
     if seeds is None and not given["count"] and "labels" in tensors:
         count = len(tensors["labels"])
+    if w is not None:
+        count = len(w)
+        if len(numbers) not in {1, count}:
+            findings.invalid(
+                "inputs.seeds.shape", f"has {len(numbers)}; expected 1, or one for each of the {count} w's"
+            )
     count = count or len(numbers)
     if offset + count > MAX_INDEX:
         parameters.findings.invalid("offset", f"{offset} + count {count} exceeds 2^48: use another seed")
@@ -214,10 +233,12 @@ def _plan_generator(
     check_answer_size(count, sample_bytes, limits, sized_by, findings)
     labels = _labels(info, tensors.get("labels"), count, findings)
     if len(numbers) > 1:
-        many = ManySeeds(seeds=numbers, offset=offset, truncation=truncation, labels=labels, controls=controls)
+        many = ManySeeds(
+            seeds=numbers, offset=offset, truncation=truncation, labels=labels, controls=controls, style=style
+        )
         return count, many, None
     seed = int(numbers[0])
-    work = GeneratorWork(seed=seed, offset=offset, truncation=truncation, labels=labels, controls=controls)
+    work = GeneratorWork(seed=seed, offset=offset, truncation=truncation, labels=labels, controls=controls, style=style)
     return count, work, seed
 
 

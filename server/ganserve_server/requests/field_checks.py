@@ -1,4 +1,4 @@
-"""Check the fields that several kinds of requests share: labels, truncation, priority, controls, tensors.
+"""Check the fields that several kinds of requests share: labels, priority, controls, tensors.
 
 N = samples, Z = values of one latent.
 """
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.error_text import MOST_SHOWN, and_others, enum_name, listed, shown
-from ganserve_server.models.latent_types import Distribution
 from ganserve_server.models.model import Labels, Model
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.queue.lanes import Priority
@@ -94,16 +93,6 @@ def _labels_by_name(info: ModelInfo, names: Sequence[str], findings: Findings) -
 def _entry(entry: int, entries: int) -> str:
     """Name the wrong entry, unless it is the only one."""
     return f"entry {entry} " if entries > 1 else ""
-
-
-def check_truncation(info: ModelInfo, truncation: float, findings: Findings) -> None:
-    """Check a request's truncation."""
-    if not (math.isfinite(truncation) and truncation > 0):
-        findings.invalid("truncation", f"is {truncation}; expected a finite number above 0, or none for no truncation")
-    if info.distribution is not Distribution.NORMAL:
-        findings.precondition(f"model {info.name!r} has uniform latents, truncation applies to normal ones: omit it")
-    elif info.truncation_absence:
-        findings.precondition(f"model {info.name!r} has no truncation: {info.truncation_absence}. Omit it")
 
 
 def check_priority(priority: int, findings: Findings) -> Priority:

@@ -42,6 +42,8 @@ def set_sample_response(
         _set_tensor(response.samples.tensor, info.sample_shape, drawn.samples)
     if plan.return_latents:
         _set_tensor(response.latents, (info.latent_dimension,), drawn.latents)
+    if drawn.w is not None:
+        _set_tensor(response.w, drawn.w[0].shape[1:], drawn.w)
     if info.label_names:
         _set_labels(response, info, work.labels, drawn)
     if plan.return_scores:
@@ -72,6 +74,8 @@ def serialised_answer(
         add("samples", field(tensor_pb2.Samples.TENSOR_FIELD_NUMBER, _tensor(info.sample_shape, samples)))
     if plan.return_latents:
         add("latents", _tensor((info.latent_dimension,), drawn.latents))
+    if drawn.w is not None:
+        add("w", _tensor(drawn.w[0].shape[1:], drawn.w))
     if info.label_names:
         add("label_indices", _label_indices(info, work.labels, drawn))
         parts.extend(_label_names(info, work.labels, drawn, fields["label_names"].number))

@@ -1,7 +1,11 @@
-"""Check a request for samples and plan its work. N = samples, Z = values of one latent."""
+"""Check a request for samples and plan its work.
 
+N = samples, Z = values of one latent, L = layers, W = values of one w.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +15,7 @@ from ganserve_server.error_text import enum_name
 from ganserve_server.models.latents import MAX_INDEX, draw_seed
 from ganserve_server.models.model import GeneratorWork, Model
 from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.style import StyleWork
 from ganserve_server.pictures.formats import encoding_obstacle, most_bytes
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.requests.field_checks import (
@@ -20,10 +25,10 @@ from ganserve_server.requests.field_checks import (
     check_labels,
     check_priority,
     check_tensor,
-    check_truncation,
 )
 from ganserve_server.requests.findings import Findings
 from ganserve_server.requests.limits import Limits
+from ganserve_server.requests.style_checks import StyleRequest, check_latent_truncation, check_style
 from ganserve_server.sampling.rejection_sampling import calibration_obstacle
 from ganserve_server.sampling.selection import MOST_PROPOSALS_PER_SAMPLE, Selection
 
@@ -32,7 +37,10 @@ _CALLS_PER_CHUNK = 4  # of a stream whose client gives no chunk size
 _LIKELY_PROPOSALS = 8  # of a sample in rejection sampling, where only the upper bound is known
 _RAW = (tensor_pb2.ENCODING_UNSPECIFIED, tensor_pb2.ENCODING_RAW)
 _BEST_OF_N, _REJECTION = gan_service_pb2.SELECTION_METHOD_BEST_OF_N, gan_service_pb2.SELECTION_METHOD_REJECTION
-NOT_WITH_LATENTS = "cannot be combined with latents: give one of the two"
+_Optional = Literal["seed", "selection", "truncation", "truncation_layers", "mix"]
+_GIVEN: tuple[Literal["latents", "w"], ...] = ("latents", "w")
+_EXCLUDED: tuple[_Optional, ...] = ("seed", "selection", "truncation")
+_NOT_WITH = "cannot be combined with {}: give one of the two"
 
 
 @dataclass(kw_only=True, slots=True)  # not frozen: made for every request, and freezing takes time
@@ -65,8 +73,9 @@ def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Li
 def plan_stream(model: Model, request: gan_service_pb2.StreamSamplesRequest, limits: Limits) -> tuple[SamplePlan, int]:
     """Return a stream's plan and the samples of every chunk but the last; raise an error with all of its problems."""
     findings = Findings("request.")
-    if request.request.HasField("latents"):
-        findings.invalid("latents", "are not allowed in a stream: use Sample, or a seed")
+    for field in _GIVEN:
+        if request.request.HasField(field):
+            findings.invalid(field, "are not allowed in a stream: use Sample, or a seed")
     plan = _plan(model, request.request, findings)
     findings.raise_any()
     most = max(1, limits.max_chunk_bytes // plan.bytes_per_sample)
@@ -94,9 +103,7 @@ def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findin
     selection = _check_selection(model, request, findings) if request.HasField("selection") else None
     given = request.HasField("latents")
     latents = _check_latents(info, request, findings) if given else None
-    truncation = request.truncation if request.HasField("truncation") else None
-    if truncation is not None:
-        check_truncation(info, truncation, findings)
+    truncation, style = _check_style(info, request, findings)
     controls = check_controls(info, request.controls, findings)
     labels = check_labels(info, request.label_indices, request.label_names, count, findings)
     if request.return_scores:
@@ -107,7 +114,13 @@ def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findin
     return SamplePlan(
         count=count,
         work=GeneratorWork(
-            seed=seed, offset=offset, truncation=truncation, labels=labels, controls=controls, latents=latents
+            seed=seed,
+            offset=offset,
+            truncation=truncation,
+            labels=labels,
+            controls=controls,
+            latents=latents,
+            style=style,
         ),
         priority=priority,
         encoding=encoding,
@@ -125,6 +138,8 @@ def _bytes_per_sample(
     size = most_bytes(info, encoding) + info.label_bytes
     if request.return_latents:
         size += 4 * info.latent_dimension
+    if info.style is not None and request.return_w:
+        size += info.style.w_bytes
     return size + _SCORE_BYTES if request.return_scores else size
 
 
@@ -168,19 +183,70 @@ def _check_selection(model: Model, request: gan_service_pb2.SampleRequest, findi
 def _check_latents(
     info: ModelInfo, request: gan_service_pb2.SampleRequest, findings: Findings
 ) -> NDArray[np.float32] | None:
-    for field in ("seed", "truncation", "selection"):
-        if request.HasField(field):
-            findings.invalid(field, NOT_WITH_LATENTS)
-    if request.controls:
-        findings.invalid("controls", NOT_WITH_LATENTS)
+    # With a mapping, truncation acts on w's instead of the draw of latents.
+    _refuse_beside("latents", _EXCLUDED if info.style is None else _EXCLUDED[:-1], request, findings)
     if request.offset:
         findings.invalid("offset", f"is {request.offset} with latents, which have no sequence: leave it out")
     latents = check_tensor(request.latents, "latents", tensor_pb2.DATA_TYPE_FLOAT32, (info.latent_dimension,), findings)
     if latents is not None and len(latents) != request.count:
         findings.invalid("latents.shape", f"has {len(latents)} latents, count is {request.count}: make them the same")
+    _need_labels("latents", info, request, findings)
+    return cast("NDArray[np.float32] | None", latents)
+
+
+def _refuse_beside(
+    given: str, fields: Sequence[_Optional], request: gan_service_pb2.SampleRequest, findings: Findings
+) -> None:
+    """Refuse fields, and controls, beside given latents or w's."""
+    for field in fields:
+        if request.HasField(field):
+            findings.invalid(field, _NOT_WITH.format(given))
+    if request.controls:
+        findings.invalid("controls", _NOT_WITH.format(given))
+
+
+def _need_labels(given: str, info: ModelInfo, request: gan_service_pb2.SampleRequest, findings: Findings) -> None:
     if info.label_names and not request.label_indices and not request.label_names:
         findings.invalid(
             "label_indices",
-            f"is empty; with latents, model {info.name!r} needs labels: give one for all, or one a sample",
+            f"is empty; with {given}, model {info.name!r} needs labels: give one for all, or one a sample",
         )
-    return cast("NDArray[np.float32] | None", latents)
+
+
+def _check_style(
+    info: ModelInfo, request: gan_service_pb2.SampleRequest, findings: Findings
+) -> tuple[float | None, StyleWork | None]:
+    """Check what a request says about truncation and the mapping; see `check_style`."""
+    truncation = request.truncation if request.HasField("truncation") else None
+    if info.style is None and not (
+        request.HasField("w")
+        or request.HasField("mix")
+        or request.HasField("truncation_layers")
+        or request.noise
+        or request.return_w
+    ):
+        if truncation is not None:
+            check_latent_truncation(info, truncation, findings)
+        return truncation, None
+    wanted = StyleRequest(truncation=truncation, noise=request.noise, return_w="return_w" if request.return_w else "")
+    if request.HasField("truncation_layers"):
+        wanted.truncation_layers = request.truncation_layers
+    if request.HasField("mix"):
+        wanted.mix = request.mix.seed, request.mix.from_layer
+    if request.HasField("w"):
+        wanted.w = _check_w(info, request, findings)
+    return check_style(info, wanted, findings)
+
+
+def _check_w(info: ModelInfo, request: gan_service_pb2.SampleRequest, findings: Findings) -> NDArray[np.generic]:
+    """Return the w's float32 [N, L, W] of a request; nothing, if they are wrong."""
+    nothing = np.empty((0, 0, 0), np.float32)
+    if info.style is None or not info.style.w_dimension:
+        return nothing
+    _refuse_beside("w", ("truncation", "truncation_layers", "mix", "selection"), request, findings)
+    shape = info.style.layers, info.style.w_dimension
+    w = check_tensor(request.w, "w", tensor_pb2.DATA_TYPE_FLOAT32, shape, findings)
+    if w is not None and len(w) != request.count:
+        findings.invalid("w.shape", f"has {len(w)} samples' w's, count is {request.count}: make them the same")
+    _need_labels("w", info, request, findings)
+    return nothing if w is None else w

@@ -31,6 +31,8 @@ class Drawn:
     """Number of proposals, if there is a selection."""
     accepted: int = 0
     """Number of these samples that the rule accepted, if there is a selection."""
+    w: list[NDArray[np.float32]] | None = None
+    """The w's of the same parts, [n, L, W], if requested."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -51,6 +53,9 @@ async def draw(model: Model, work: GeneratorWork, count: int, options: QueueOpti
     samples = [part[0] for part in parts]
     latents = cast("list[NDArray[np.float32]]", [part[1] for part in parts])
     labels = cast("list[NDArray[np.int64]]", [part[2] for part in parts] if model.info.label_names else [])
+    w = None
+    if work.style is not None and work.style.return_w:
+        w = cast("list[NDArray[np.float32]]", [part[-1] for part in parts])
     scores = probabilities = None
     if scored:
         # A conditional generator may have a critic that takes no labels.
@@ -59,7 +64,7 @@ async def draw(model: Model, work: GeneratorWork, count: int, options: QueueOpti
             samples = [await asyncio.to_thread(joined, samples)]
         scored_samples = await score(model, samples[0], own, options.admitted())
         scores, probabilities = scored_samples.scores, scored_samples.probabilities
-    return Drawn(samples=samples, latents=latents, labels=labels, scores=scores, probabilities=probabilities)
+    return Drawn(samples=samples, latents=latents, labels=labels, scores=scores, probabilities=probabilities, w=w)
 
 
 async def score(

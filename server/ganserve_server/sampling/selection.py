@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from ganserve_server.errors import DeadlineExpiredError
 from ganserve_server.models.latents import draw_acceptances, draw_labels, draw_latents
-from ganserve_server.models.model import GeneratorWork, Labels, Model
+from ganserve_server.models.model import GeneratorWork, Labels, Model, mixed_latents
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.queue.options import QueueOptions
@@ -88,7 +88,8 @@ class Selector:
         group of proposals can be refused by a full queue. `latents` asks for the samples' latents.
         """
         constants = await self.constants(model, options.deadline) if selection.rejection else None
-        kept = _Kept.nothing(model.info, count, latents=latents)
+        w = work.style is not None and work.style.return_w
+        kept = _Kept.nothing(model.info, count, latents=latents, w=w)
         at_once = _most_at_once(model.info)
         step = max(1, at_once // _round(selection, at_once))
         for start in range(0, count, step):
@@ -102,6 +103,7 @@ class Selector:
             labels=[_labels(model.info, work, count)] if model.info.label_names else [],
             scores=kept.scores,
             probabilities=kept.probabilities,
+            w=None if kept.w is None else [kept.w],
             proposed=int(kept.proposed.sum()),
             accepted=int(kept.accepted.sum()),
         )
@@ -150,6 +152,7 @@ class _Kept:
 
     samples: NDArray[np.generic]
     latents: NDArray[np.float32] | None
+    w: NDArray[np.float32] | None
     scores: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     merits: NDArray[np.float64]
@@ -158,11 +161,13 @@ class _Kept:
     proposed: NDArray[np.int64]
 
     @classmethod
-    def nothing(cls, info: ModelInfo, count: int, *, latents: bool) -> _Kept:
+    def nothing(cls, info: ModelInfo, count: int, *, latents: bool, w: bool) -> _Kept:
         """Allocate the arrays."""
+        style = info.style if w else None
         return cls(
             samples=np.empty((count, *info.sample_shape), info.sample_dtype),
             latents=np.empty((count, info.latent_dimension), np.float32) if latents else None,
+            w=None if style is None else np.empty((count, style.layers, style.w_dimension), np.float32),
             scores=np.empty(count, np.float32),
             probabilities=np.empty(count, np.float32),
             merits=np.empty(count, np.float64),
@@ -219,7 +224,11 @@ class _Group:
             draw_latents(work.seed, start, each, info.latent_dimension, info.distribution, work.truncation, controls)
             for start in starts
         ]
-        return replace(work, labels=labels, latents=np.concatenate(latents))
+        style = work.style
+        if style is not None and style.mix_from:
+            mixed = [mixed_latents(info, work, start, each) for start in starts]
+            style = replace(style, mix_latents=np.concatenate(mixed))
+        return replace(work, labels=labels, latents=np.concatenate(latents), style=style)
 
     def _starts(self, first: int) -> list[int]:
         """Return the index within the seed's sequence of each open sample's proposal `first`, [A]."""
@@ -247,6 +256,9 @@ class _Group:
         kept.samples[into] = drawn.samples[0][taken]
         if kept.latents is not None:
             kept.latents[into] = joined(drawn.latents)[taken]
+        if kept.w is not None:
+            assert drawn.w is not None
+            kept.w[into] = joined(drawn.w)[taken]
         kept.scores[into] = drawn.scores[taken]
         kept.probabilities[into] = drawn.probabilities[taken]
         kept.merits[into] = merits.flat[taken]
@@ -266,7 +278,7 @@ def _round(selection: Selection, at_once: int) -> int:
 
 
 def _most_at_once(info: ModelInfo) -> int:
-    size = info.sample_bytes + 4 * info.latent_dimension
+    size = info.sample_bytes + 4 * info.latent_dimension + (0 if info.style is None else info.style.w_bytes)
     return max(1, min(_MOST_PROPOSALS, _MOST_BYTES // size))
 
 

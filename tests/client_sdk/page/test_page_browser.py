@@ -208,7 +208,7 @@ def test_refusals_are_shown_and_the_page_keeps_working(open_page: Callable[..., 
     for field, text, words in [
         ("#gs-seed", "seven", "seed: is 'seven'; expected a whole number"),
         ("#gs-seed", str(2**64), "seed: is 18446744073709551616; expected"),
-        ("#gs-truncation", "-1", "truncation: is -1.0; expected a finite number above 0"),
+        ("#gs-truncation", "-1", "truncation: is -1.0; expected a finite number of at least 0"),
     ]:
         fill(page, field, text).press("Enter")
         said(page, words)

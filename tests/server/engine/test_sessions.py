@@ -86,7 +86,7 @@ def test_workers_share_the_instances(content: bytes, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         BoundSession,
         "run",
-        lambda self, feed: used.append((id(self), threading.current_thread().name)) or run(self, feed),
+        lambda self, *given: used.append((id(self), threading.current_thread().name)) or run(self, *given),
     )
     for worker in (0, 1, 2, 3):
         engine.run({"latents": latents(1)}, worker)
@@ -103,7 +103,7 @@ def test_quick_samples_counts_the_samples_within_the_limit(
     engine = Engine("g", content, config(), *PORTS)
     now = 0.0
 
-    def run(_session: PlainSession, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def run(_session: PlainSession, feed: dict[str, np.ndarray], *_: object) -> list[np.ndarray]:
         nonlocal now
         now += 0.002 + 0.001 * len(feed["latents"])
         return []

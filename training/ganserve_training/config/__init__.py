@@ -29,6 +29,7 @@ from ganserve_training.networks.mlp import MlpConfig
 from ganserve_training.networks.progressive import ProgressiveConfig
 from ganserve_training.networks.r3gan import R3ganConfig
 from ganserve_training.networks.residual import ResidualConfig
+from ganserve_training.networks.stylegan2 import Stylegan2Config
 from ganserve_training.objectives.adaptive_augmentation import AdaConfig
 from ganserve_training.objectives.augmentation import AugmentationConfig
 from ganserve_training.objectives.losses import (
@@ -43,6 +44,7 @@ from ganserve_training.objectives.losses import (
     register_loss,
 )
 from ganserve_training.objectives.penalties import GradientPenalty, RegularisersConfig, register_penalty
+from ganserve_training.objectives.styles import PathLengthConfig
 from ganserve_training.options.anneal import Anneal
 from ganserve_training.run.optimisers import (
     AdamConfig,

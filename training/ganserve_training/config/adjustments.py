@@ -46,6 +46,8 @@ class Adjustment:
     """The values by path; they may be those that the configuration has, and lack in it."""
 
 
+_SCALED_GAMMA = {"r3gan": "relativistic-pairing", "stylegan2": "modified-minimax"}
+"""Architectures whose presets' R1 and R2 scale with pixels and batch, and the loss for which they do."""
 Rule = Callable[[Case], Iterator[Adjustment]]
 
 
@@ -155,20 +157,20 @@ def average(case: Case) -> Iterator[Adjustment]:
 
 
 def penalties(case: Case) -> Iterator[Adjustment]:
-    """Weigh R1 and R2 by the size of images, beside relativistic pairing, for architectures where it was measured."""
+    """Weigh R1 and R2 by the size of images, for architectures and losses where it was measured."""
     config, preset, data = case.config, case.preset, case.data
     architecture = config.networks.architecture
-    if not (data.is_image and config.loss.name == "relativistic-pairing"):
+    scales = architecture == preset.networks.architecture and architecture in _SCALED_GAMMA
+    if not data.is_image or config.loss.name != _SCALED_GAMMA.get(architecture, "relativistic-pairing"):
         return
     changes: dict[str, Any] = {}
     for name in ("r1_gamma", "r2_gamma"):
         gamma = getattr(config.regularisers, name)
         if architecture in ("convolutional", "dcgan"):
             changes |= _moved(f"regularisers.{name}", gamma, rules.penalty_gamma(data, config.batch_size))
-        elif architecture == preset.networks.architecture == "r3gan":
+        elif scales:
             before = getattr(preset.regularisers, name).start
-            side: int = preset.data.size  # type: ignore[attr-defined]
-            start = rules.r3gan_gamma(before, side, preset.batch_size, data, config.batch_size)
+            start = rules.scaled_gamma(before, _side(preset), preset.batch_size, data, config.batch_size)
             changes |= _moved(f"regularisers.{name}", gamma, start)
     yield Adjustment(
         what="regularisers: R1 and R2 gamma",
@@ -199,8 +201,16 @@ def learning_rates(case: Case) -> Iterator[Adjustment]:
 
 
 def augmentation(case: Case) -> Iterator[Adjustment]:
-    """Shift images before the critic sees them, if it would memorise so few."""
-    if not case.config.augmentation.on_samples:
+    """Shift images before the critic sees them, if it would memorise so few, or the preset shifts them."""
+    shift = case.preset.augmentation.translation_px
+    if shift and case.config.augmentation.translation_px == shift and case.data.is_image:
+        yield Adjustment(
+            what="augmentation: shifts of up to",
+            why=case.pixels,
+            show=lambda now: f"{now.augmentation.translation_px} pixels",
+            changes={"augmentation.translation_px": rules.scaled_shift(shift, _side(case.preset), case.data)},
+        )
+    elif not case.config.augmentation.on_samples:
         yield Adjustment(
             what="augmentation: shifts of up to",
             why=f"for {case.samples:,} samples",
@@ -230,6 +240,12 @@ def _moved(path: str, value: Anneal, start: float) -> dict[str, float]:
     if not value.start:
         return {}
     return {f"{path}.start": start, f"{path}.end": float(f"{start * value.end / value.start:.2g}")}
+
+
+def _side(preset: TrainConfig) -> int:
+    """Return the side of the images of a preset."""
+    side: int = preset.data.size  # type: ignore[attr-defined]
+    return side
 
 
 def _both(first: Anneal, second: Anneal) -> str:

@@ -29,14 +29,19 @@ def penalty_gamma(data: DataInfo, batch_size: int) -> float:
     return _one_digit(max(_LEAST_GAMMA, _GAMMA_PER_PIXEL * pixels * _USUAL_BATCH / batch_size))
 
 
-def r3gan_gamma(gamma: float, side: int, batch_size: int, data: DataInfo, new_batch_size: int) -> float:
-    """Return the weight of R1 and R2 for R3GAN's networks, from that of a preset for images of `side`² pixels.
+def scaled_gamma(gamma: float, side: int, batch_size: int, data: DataInfo, new_batch_size: int) -> float:
+    """Return the weight of R1 and R2 for R3GAN's or StyleGAN2's networks, from a preset's for images of `side`² pixels.
 
-    It grows with the pixels, and falls with the batch size.
+    It grows with the pixels, and falls with the batch size (Karras et al. 2020).
 
     Presets differ in it by the kind of pictures, so only the change with size and batch is a rule.
     """
     return _one_digit(gamma * data.height * data.width / side**2 * batch_size / new_batch_size)
+
+
+def scaled_shift(shift_px: int, side: int, data: DataInfo) -> int:
+    """Return the largest random shift for other images, from a preset's for images of `side` pixels: the same share."""
+    return max(1, round(shift_px * max(data.height, data.width) / side))
 
 
 def learning_rate(data: DataInfo) -> float:

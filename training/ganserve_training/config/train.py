@@ -104,6 +104,7 @@ class TrainConfig:
         self.data.check_complete()
         self.networks.check_complete()
         self._check_critic()
+        self._check_lazy_updates()
         self._check_heads()
 
     def _check_critic(self) -> None:
@@ -133,6 +134,20 @@ class TrainConfig:
         if unrolled and not self.optimisers.critic.can_unroll:
             problem = f"can't look ahead through --optimisers.critic.name {self.optimisers.critic.name}"
             raise refusal("schedule.unrolled_steps", unrolled, problem, "Use --optimisers.critic.name adam")
+
+    def _check_lazy_updates(self) -> None:
+        """Refuse updates by penalties alone where the loss, or the generator, can't have them."""
+        penalties, path = self.regularisers, "regularisers.own_updates"
+        if penalties.own_updates and self.loss.generator_needs_real_scores:
+            problem = f"is for losses that judge each sample alone, and --loss.name {self.loss.name} compares two"
+            raise refusal(path, True, problem, "Leave it out, or use --loss.name modified-minimax")
+        if penalties.own_updates and self.schedule.unrolled_steps:
+            raise refusal(path, True, "can't be unrolled", "Leave it out, or use --schedule.unrolled-steps 0")
+        weight = penalties.path_length.weight
+        if weight and not self.networks.has_styles:
+            problem = f"needs style vectors, which --networks.architecture {self.networks.architecture} lacks"
+            fix = "Leave it out, or use --networks.architecture stylegan2"
+            raise refusal("regularisers.path_length.weight", weight, problem, fix)
 
     def _check_heads(self) -> None:
         """Refuse weights for heads that the critic lacks, and a weight of 0 for those it has."""

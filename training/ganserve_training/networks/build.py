@@ -13,6 +13,7 @@ from ganserve_training.networks import (  # noqa: F401 - each registers itself
     progressive,
     r3gan,
     residual,
+    stylegan2,
 )
 from ganserve_training.networks.batch_statistics import PackedCritic
 from ganserve_training.networks.conditioning import Conditioning

@@ -58,6 +58,8 @@ class NetworksConfig:
     """Classes, or functions, that build the generator and the critic; the shape for a packed critic holds m samples."""
     grows: ClassVar[bool] = False
     """True if the networks start small and get further layers during the run."""
+    has_styles: ClassVar[bool] = False
+    """True if the generator maps latents to style vectors, as path length needs."""
 
     latent_dim: int = 32
     """Number of values in one latent, continuous codes included."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ganserve_training.errors import ConfigError
 from ganserve_training.objectives.critic_pass import CriticPass
+from ganserve_training.objectives.styles import PathLengthConfig
 from ganserve_training.options.anneal import Anneal
 from ganserve_training.options.checks import expect, expect_not_negative, refusal
 from ganserve_training.options.registry import Registry
@@ -175,7 +176,7 @@ def clip_weights(parameters: Iterable[Tensor], bound: float) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegularisersConfig:
-    """Penalties and constraints on the critic; 0 switches one off."""
+    """Penalties and constraints on the critic, and path length on the generator; 0 switches one off."""
 
     r1_gamma: Anneal = field(default_factory=lambda: Anneal.constant(1.0))
     """Weight of R1, gamma / 2 * E |grad D(real)|^2 (Mescheder et al. 2018)."""
@@ -192,6 +193,11 @@ class RegularisersConfig:
     interval: int = 1
     """Compute the penalties in every so many-th step only, with as many times the weight (Karras et al. 2020). 1: in
     every step."""
+    own_updates: bool = False
+    """Give the critic's penalties updates of their own, in every --regularisers.interval-th step, and adjust the
+    optimiser's rate and betas for one more update in so many steps (lazy regularisation, Karras et al. 2020)."""
+    path_length: PathLengthConfig = field(default_factory=PathLengthConfig)
+    """Path length of a style-based generator."""
     more: tuple[Penalty, ...] = field(default=(), metadata={"flag": False})
     """Penalties of your own package; only in Python."""
 
@@ -204,6 +210,11 @@ class RegularisersConfig:
         for name in ("r1_gamma", "r2_gamma", "roth_gamma", "drift", "weight_clip"):
             expect_not_negative(f"regularisers.{name}", getattr(self, name))
         expect(self.interval >= 1, "regularisers.interval", self.interval, "at least 1")
+        if self.own_updates and not self.penalties:
+            problem = "there is no penalty that could have updates of its own"
+            raise refusal(
+                "regularisers.own_updates", True, problem, "Leave it out, or add --regularisers.r1-gamma.start"
+            )
 
     @property
     def penalties(self) -> tuple[Penalty, ...]:
@@ -216,6 +227,11 @@ class RegularisersConfig:
             (self.drift, Drift(weight=self.drift)),
         ]
         return (*(penalty for weight, penalty in candidates if weight > 0.0), *self.more)
+
+    @property
+    def lazy_interval(self) -> int:
+        """Steps between updates by the penalties alone; 0: they have none of their own."""
+        return self.interval if self.own_updates else 0
 
     @property
     def bounds_critic(self) -> bool:

@@ -11,6 +11,8 @@ LISTED: dict[str, str] = {
     "acgan": "the same: an auxiliary classifier (AC-GAN)",
     "sngan": "the same: residual, spectral norm, hinge, projection",
     "r3gan": "the same: R3GAN, relativistic pairs, R1 and R2",
+    "stylegan2-32": "the same: StyleGAN2, styles and noise",
+    "stylegan2-256": "your pictures, 256 x 256: StyleGAN2 on a GPU",
     "digits": "scikit-learn's digits, 8 x 8, by label: a minute",
     "digits-acgan": "the same, labels by an auxiliary classifier (AC-GAN)",
     "digits-infogan": "the same without labels: codes that gain a meaning (InfoGAN)",

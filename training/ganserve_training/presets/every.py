@@ -23,6 +23,7 @@ from ganserve_training.presets.patches import (
     WGAN_32,
     WGAN_GP_32,
 )
+from ganserve_training.presets.styles import STYLEGAN2_32, STYLEGAN2_256
 
 PRESETS: dict[str, TrainConfig] = {
     "mnist": MNIST,
@@ -33,6 +34,8 @@ PRESETS: dict[str, TrainConfig] = {
     "sngan": SNGAN,
     "progressive": PROGRESSIVE,
     "r3gan": R3GAN,
+    "stylegan2-32": STYLEGAN2_32,
+    "stylegan2-256": STYLEGAN2_256,
     "acgan": ACGAN,
     "infogan": INFOGAN,
     "digits": DIGITS,

@@ -103,7 +103,7 @@ def leave_group() -> None:
 
 
 def running_statistics(*networks: nn.Module) -> list[Tensor]:
-    """Return buffers called `running_...`, such as the statistics of batch normalisation.
+    """Return buffers called `running_...`, such as the statistics of batch normalisation, and the mean of w.
 
     Each process updates them from its share of the batch. The update is linear, so their mean over the processes is the
     same whenever it is taken.
@@ -112,5 +112,5 @@ def running_statistics(*networks: nn.Module) -> list[Tensor]:
         buffer
         for network in networks
         for name, buffer in network.named_buffers()
-        if name.rpartition(".")[2].startswith("running_") and buffer.is_floating_point()
+        if name.rpartition(".")[2].startswith(("running_", "w_avg")) and buffer.is_floating_point()
     ]

@@ -50,9 +50,12 @@ class OptimiserConfig:
         """Return torch's optimiser for these parameters."""
         raise NotImplementedError
 
-    def annealed(self, progress: float) -> dict[str, Any]:
-        """Return the values for torch's parameter groups after `progress` in [0, 1] of the burn-in."""
-        return {"lr": self.learning_rate.at(progress)}
+    def annealed(self, progress: float, share: float = 1.0) -> dict[str, Any]:
+        """Return the values for torch's parameter groups after `progress` in [0, 1] of the burn-in.
+
+        Each update stands for this share of a step: rates are multiplied by it, decay rates raised to its power.
+        """
+        return {"lr": self.learning_rate.at(progress) * share}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +85,10 @@ class AdamConfig(_SquareMeanConfig):
         rate, betas = self.learning_rate.start, (self.beta1, self.beta2.start)
         return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True)
 
-    def annealed(self, progress: float) -> dict[str, Any]:
+    def annealed(self, progress: float, share: float = 1.0) -> dict[str, Any]:
         """Return learning rate and both betas."""
-        return {**super().annealed(progress), "betas": (self.beta1, self.beta2.at(progress))}
+        betas = (self.beta1**share, self.beta2.at(progress) ** share)
+        return {**super().annealed(progress, share), "betas": betas}
 
 
 @register_optimiser
@@ -99,9 +103,10 @@ class RmspropConfig(_SquareMeanConfig):
         rate, alpha = self.learning_rate.start, self.beta2.start
         return torch.optim.RMSprop(parameters, lr=rate, alpha=alpha, momentum=self.beta1)
 
-    def annealed(self, progress: float) -> dict[str, Any]:
-        """Return learning rate and the decay of squared gradients."""
-        return {**super().annealed(progress), "alpha": self.beta2.at(progress)}
+    def annealed(self, progress: float, share: float = 1.0) -> dict[str, Any]:
+        """Return learning rate, momentum and the decay of squared gradients."""
+        changes = {"alpha": self.beta2.at(progress) ** share, "momentum": self.beta1**share}
+        return {**super().annealed(progress, share), **changes}
 
 
 @register_optimiser
@@ -115,6 +120,10 @@ class SgdConfig(OptimiserConfig):
     def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
         """Return torch's SGD."""
         return torch.optim.SGD(parameters, lr=self.learning_rate.start, momentum=self.beta1)
+
+    def annealed(self, progress: float, share: float = 1.0) -> dict[str, Any]:
+        """Return learning rate and momentum."""
+        return {**super().annealed(progress, share), "momentum": self.beta1**share}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,12 +142,24 @@ class OptimisersConfig:
 
 
 class Updater:
-    """Update one network from its gradients, averaged over processes."""
+    """Update one network from its gradients, averaged over processes.
 
-    def __init__(self, parameters: Iterable[nn.Parameter], config: OptimiserConfig, processes: Processes) -> None:
+    With a `lazy_interval` of k, k steps have k + 1 updates, one of them by a penalty alone. So that k steps move the
+    weights as far as before, rates are multiplied by c = k / (k + 1), and decay rates raised to the power of c (Karras
+    et al. 2020, appendix B). 0: each update is a step.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        config: OptimiserConfig,
+        processes: Processes,
+        lazy_interval: int = 0,
+    ) -> None:
         self.parameters: Sequence[nn.Parameter] = [item for item in parameters if item.requires_grad]
         self.config = config
         self._processes = processes
+        self._share = lazy_interval / (lazy_interval + 1) if lazy_interval else 1.0
         self.optimiser = config.build(self.parameters)
 
     def gradient_norm(self) -> Tensor:
@@ -153,7 +174,7 @@ class Updater:
     @torch.no_grad()
     def step(self, progress: float) -> None:
         """Update the weights; `progress` is the share of the burn-in that has passed."""
-        annealed = self.config.annealed(progress)
+        annealed = self.config.annealed(progress, self._share)
         for group in self.optimiser.param_groups:
             group.update(annealed)
         if self.config.weight_decay:  # Skip weights without gradients, such as levels that have not grown yet.

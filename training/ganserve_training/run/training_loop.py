@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -98,6 +98,20 @@ class RunLoop:
         self._trainer.load_state_dict(state, checkpoint.path)
         self._diagnosis_state = state.get("diagnosis")
         self._pending = [row.to(self._processes.device) for row in state["pending_measures"]]
+
+    def begin_with(
+        self, generator: Mapping[str, Tensor], averaged: Mapping[str, Tensor], critic: Mapping[str, Tensor]
+    ) -> None:
+        """Take weights from elsewhere, and write them as the checkpoint of this step.
+
+        Raise CheckpointError if they don't fit, or can't be written.
+        """
+        self._trainer.load_weights(generator, averaged, critic, "the weights")
+        save_checkpoint(self._folder.checkpoints, self._state(), keep=self._config.output.keep_checkpoints)
+
+    def close(self) -> None:
+        """Stop reading data, for a loop that does not run."""
+        self._trainer.close()
 
     @property
     def networks(self) -> NetworkPair:

@@ -28,6 +28,7 @@ from ganserve_training.objectives.augmentation import Augmentation
 from ganserve_training.objectives.auxiliary_terms import Codes, Heads
 from ganserve_training.objectives.critic_pass import CriticPass, Scorer
 from ganserve_training.objectives.penalties import clip_weights
+from ganserve_training.objectives.styles import PathLength, StyledGenerator
 from ganserve_training.objectives.unrolling import DifferentiableRule, ImaginedCritic
 from ganserve_training.run.checkpoint_weights import load_weights
 from ganserve_training.run.compatibility import check_everything
@@ -35,6 +36,7 @@ from ganserve_training.run.distributed import Processes, running_statistics
 from ganserve_training.run.memory import check_memory, check_network_memory
 from ganserve_training.run.network_questions import check_derivatives
 from ganserve_training.run.optimisers import Updater
+from ganserve_training.run.path_length_update import PathLengthUpdate
 from ganserve_training.run.random_state import Noise, capture_rng, noise_seed, restore_rng, seed_global
 
 Part = tuple[Tensor, Tensor | None]
@@ -82,8 +84,14 @@ class Trainer:
         self.ema = Ema(self.generator, config.ema)
         """The generator's moving average."""
         self._statistics = running_statistics(self.generator, self.critic)
-        self._generator_updater = Updater(self.generator.parameters(), config.optimisers.generator, self.processes)
-        self._critic_updater = Updater(self.critic.parameters(), config.optimisers.critic, self.processes)
+        players, processes, penalties = config.optimisers, self.processes, config.regularisers
+        length = penalties.path_length
+        self._generator_updater = Updater(
+            self.generator.parameters(), players.generator, processes, length.lazy_interval
+        )
+        self._critic_updater = Updater(self.critic.parameters(), players.critic, processes, penalties.lazy_interval)
+        self._styled = StyledGenerator.of(self.generator, config.networks, self._noise)
+        self._path_length = self._make_path_length(PathLength(length, device)) if length.weight else None
 
         self.loss = config.loss
         classifier = config.networks.critic_conditioning == "classifier"
@@ -102,6 +110,7 @@ class Trainer:
             *(f"critic_{name}" for name in self._heads.names),
             *("generator_loss", "generator_gradient_norm"),
             *(f"generator_{name}" for name in self._heads.names),
+            *(self._path_length.measures if self._path_length else ()),
             *(("augmentation_probability",) if self._ada else ()),
             *(("level",) if self.growth else ()),
         )
@@ -122,16 +131,25 @@ class Trainer:
             parts = self._read_parts(batch_size, phase)
             critic_rows.append(self._update_critic(parts, progress))
         generator_rows = [self._update_generator(parts, progress) for _ in range(schedule.generator_steps)]
+        lengths: Row = []
+        if self._path_length is not None:
+            labels, sizes = [labels for _, labels in parts], [len(real) for real, _ in parts]
+            lengths = self._path_length(labels, sizes, self.step, progress)
         self.processes.average(self._statistics)
         self.step += 1
         self.ema.update(batch_size * schedule.critic_steps, self.samples_seen)
-        row = [*_mean(critic_rows), *_mean(generator_rows)]
+        row = [*_mean(critic_rows), *_mean(generator_rows), *lengths]
         if self._ada is not None:
             self._ada.adjust(self.step)
             row.append(row[0].new_full((), self._ada.probability))
         if phase is not None:
             row.append(row[0].new_full((), phase.level - 1.0 + phase.alpha))
         return torch.stack(row)
+
+    def _make_path_length(self, length: PathLength) -> PathLengthUpdate:
+        assert self._styled is not None
+        updater, noise = self._generator_updater, self._noise
+        return PathLengthUpdate(length, self._styled, updater, self.prior, noise, self.processes, self._precision)
 
     def _enter_phase(self) -> Phase | None:
         """Return the phase of growing; a new level starts with fresh optimisers (Karras et al. 2017, appendix A.1)."""
@@ -169,25 +187,53 @@ class Trainer:
             objective, row = self._critic_objective(scorer, real, fake, labels, codes, progress)
             self._backward(objective, self._critic_updater, len(parts))
             rows.append(row)
+        self._step_critic(progress)
+        row = _mean(rows)
+        if self.config.regularisers.own_updates and self._penalties_are_due:
+            row[4 : 4 + len(self._regularisers)] = self._penalise_critic(scorer, parts, progress)
+        return row
+
+    def _step_critic(self, progress: float) -> None:
         self._critic_updater.average_gradients()
         self._critic_updater.step(progress)
         clip_weights(self._critic_updater.parameters, self.config.regularisers.weight_clip)
+
+    def _penalise_critic(self, scorer: Scorer, parts: list[Part], progress: float) -> Row:
+        """Update the critic by its penalties alone; return them."""
+        self._critic_updater.optimiser.zero_grad()
+        rows = []
+        for real, labels in parts:
+            with torch.no_grad():
+                fake, _, _ = self._draw_fakes(len(real), labels)
+            seen = labels if self.critic_uses_labels else None
+            how = {"with_gradients": self._with_gradients, "together": self._together}
+            critic_pass = CriticPass(scorer, real, fake, seen, **how)
+            penalties = self._penalties(critic_pass, progress)
+            # Every weight gets a gradient, if zero, so that the decay of all moments is the same.
+            nothing = (critic_pass.real_scores.sum() + critic_pass.fake_scores.sum()) * 0.0
+            self._backward(_sum(nothing, penalties), self._critic_updater, len(parts))
+            rows.append([item.detach() for item in penalties])
+        self._step_critic(progress)
         return _mean(rows)
+
+    @property
+    def _penalties_are_due(self) -> bool:
+        return self.step % self.config.regularisers.interval == 0
+
+    def _penalties(self, critic_pass: CriticPass, progress: float) -> list[Tensor]:
+        interval = self.config.regularisers.interval
+        return [piece.penalty(critic_pass, progress, self._noise) * interval for piece in self._regularisers]
 
     def _critic_objective(
         self, scorer: Scorer, real: Tensor, fake: Tensor, labels: Tensor | None, codes: Codes, progress: float
     ) -> tuple[Tensor, Row]:
         """Return the critic's objective, a scalar, and its measures."""
         seen = labels if self.critic_uses_labels else None
-        interval = self.config.regularisers.interval
-        due = self.step % interval == 0
+        due = self._penalties_are_due and not self.config.regularisers.own_updates
         with_gradients = self._with_gradients and due
         critic_pass = CriticPass(scorer, real, fake, seen, with_gradients=with_gradients, together=self._together)
         loss = self.loss.critic(critic_pass.real_scores, critic_pass.fake_scores)
-        penalties = [
-            piece.penalty(critic_pass, progress, self._noise) * interval if due else loss.new_zeros(())
-            for piece in self._regularisers
-        ]
+        penalties = self._penalties(critic_pass, progress) if due else [loss.new_zeros(()) for _ in self._regularisers]
         terms = self._heads.terms([critic_pass.real, critic_pass.fake], labels, codes)
         real_scores, fake_scores = critic_pass.real_scores.detach(), critic_pass.fake_scores.detach()
         if self._ada is not None and not fake.requires_grad:
@@ -255,7 +301,7 @@ class Trainer:
         if self._code_categories:
             labels = self._noise.integers(0, self._code_categories, count)
         with self._precision():
-            samples: Tensor = self.generator(latents, labels)
+            samples: Tensor = (self._styled or self.generator)(latents, labels)
         return samples.to(torch.float32), labels, self._heads.read_codes(latents, labels)
 
     def _score(self, samples: Tensor, labels: Tensor | None) -> CriticOutput:
@@ -321,8 +367,15 @@ class Trainer:
             "critic_optimiser": self._critic_updater.optimiser.state_dict(),
             "level": self._level,
             "ada": None if self._ada is None else self._ada.state_dict(),
+            "path_length": None if self._path_length is None else self._path_length.path_length.mean.clone(),
             "rng": capture_rng(self._random),
         }
+
+    def load_weights(self, generator: Any, averaged: Any, critic: Any, where: Path | str) -> None:
+        """Load the networks' state_dicts, which come from `where`; raise CheckpointError if they don't fit."""
+        load_weights(self.generator, generator, "generator", where)
+        load_weights(self.critic, critic, "critic", where)
+        load_weights(self.ema.module, averaged, "generator", where)
 
     def load_state_dict(self, state: dict[str, Any], where: Path | str = "the checkpoint") -> None:
         """Continue from the result of `state_dict`, which was read from the file `where`.
@@ -331,14 +384,14 @@ class Trainer:
         """
         self.step = state["step"]
         self.samples_seen = state["samples_seen"]
-        load_weights(self.generator, state["generator"], "generator", where)
-        load_weights(self.critic, state["critic"], "critic", where)
-        load_weights(self.ema.module, state["ema"], "generator", where)
+        self.load_weights(state["generator"], state["ema"], state["critic"], where)
         self._generator_updater.optimiser.load_state_dict(state["generator_optimiser"])
         self._critic_updater.optimiser.load_state_dict(state["critic_optimiser"])
         self._level = state["level"]
         if self._ada is not None:
             self._ada.load_state_dict(state["ada"])
+        if self._path_length is not None and state.get("path_length") is not None:
+            self._path_length.path_length.mean.copy_(state["path_length"])
         restore_rng(state["rng"], self._random)
 
 
