@@ -29,9 +29,11 @@ class BulkArguments:
     """The model's name. Without it, the folder's only model."""
     version: int | None = flag(None, last=True)
     """The model's version. Without it, the newest one."""
-    provider: Literal["auto", "cuda", "tensorrt", "cpu"] = flag("auto", last=True)
+    provider: Literal["auto", "cuda", "tensorrt", "openvino", "cpu"] = flag("auto", last=True)
     """Execution provider, as of `ganserve serve`. auto: CUDA if available, else the CPU; on Ray, CUDA with --ray-gpus,
     else the CPU."""
+    bfloat16: bool = flag(False, last=True)
+    """Let OpenVINO compute samples in bfloat16, as of `ganserve serve`."""
     ray: str | None = flag(None, metavar="ADDRESS", last=True)
     """Work on the machines of a Ray cluster: auto for the one that this machine belongs to, else its address. Without
     it, on all cores of this machine."""
@@ -52,7 +54,7 @@ class BulkArguments:
         if self.ray is not None and provider == "auto":
             provider = "cuda" if self.ray_gpus else "cpu"
         try:
-            return ServerConfig(models=self.models, demo=self.demo, provider=provider)
+            return ServerConfig(models=self.models, demo=self.demo, provider=provider, bfloat16=self.bfloat16)
         except ValueError as error:
             raise UsageError(str(error)) from None
 
