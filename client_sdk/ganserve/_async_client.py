@@ -36,8 +36,7 @@ class AsyncClient(AsyncVerifier):
         async with AsyncClient("localhost:50051") as client:
             batch = await client.sample(16, label="7", seed=42)
 
-    The first call connects and binds the client to its event loop, whose tasks may all use it. Cancelling
-    a task cancels its call.
+    The first call connects and binds the client to its event loop. Cancelling a task cancels its call.
 
     If the server is unreachable, draining, starting, or full and says when to retry, the client repeats the same
     request within the deadline, after pauses that grow and vary at random; streams continue where they stopped. It logs
