@@ -34,7 +34,7 @@ class Client(Verifier):
         with Client("localhost:50051") as client:
             batch = client.sample(16, label="7", seed=42)
 
-    The first call connects and binds the client to its event loop. Cancelling a task cancels its call.
+    The first call connects, and any number of threads may use the client.
 
     If the server is unreachable, draining, starting, or full and says when to retry, the client repeats the same
     request within the deadline, after pauses that grow and vary at random; streams continue where they stopped. It logs
