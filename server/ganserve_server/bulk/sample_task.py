@@ -46,5 +46,6 @@ def describe(kind: str, package: Package, config: ServerConfig) -> dict[str, Any
         "model": info.name,
         "version": info.version,
         "package_sha256": package.digest,
+        "bfloat16": config.bfloat16,
         "provider": {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}.get(provider, provider),
     }

@@ -278,6 +278,8 @@ def _remove(path: Path) -> None:
 
 def same_or_refuse(store: Store, wanted: dict[str, Any], found: dict[str, Any], argument: str = "--out") -> None:
     """Raise BulkError if a place holds another job than the wanted one; name what differs."""
+    if wanted.get("kind") != found.get("kind"):  # the rest has other names
+        wanted, found = ({"kind": each.get("kind")} for each in (wanted, found))
     differing = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
     if differing:
         changes = ", ".join(f"{key} {_said(found.get(key))} (now {_said(wanted.get(key))})" for key in differing)

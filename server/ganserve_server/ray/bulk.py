@@ -44,7 +44,16 @@ def on_cluster(address: str, cpus: int, gpus: float) -> Elsewhere:
         tell: Callable[[int], None],
     ) -> None:
         with connected(address):
-            _make(task, package, replace(config, workers=cpus, threads=1), store, shards, tell, cpus, gpus)
+            _make(
+                task,
+                package,
+                replace(config, workers=cpus, threads=1, lone_threads=cpus),
+                store,
+                shards,
+                tell,
+                cpus,
+                gpus,
+            )
 
     return make
 
