@@ -1,4 +1,4 @@
-# make demo       train on real digits, export, serve and sample them: demo/digits.png
+# make demo       train on MNIST's digits, export, serve and sample them: demo/digits.png
 # make test       run the quick tests, which touch everything: five to eight minutes on two cores
 # make test-slow  run the other tests: whole trainings, killed runs, several processes, README and tutorial, pages in a
 #                 browser, benchmarks, an install from the wheel

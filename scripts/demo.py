@@ -26,12 +26,12 @@ from ganserve_training.evaluation.evaluate import evaluate_samples
 from ganserve_training.evaluation.judge import Judgement
 
 ROOT = Path(__file__).resolve().parent.parent
-RUN = Path("demo/runs/digits")
+RUN = Path("demo/runs/mnist")
 MODELS = Path("demo/models")
 PICTURE = Path("demo/digits.png")
 GANSERVE = Path(sys.executable).with_name("ganserve")
 JUDGED = 1_500
-GAN_TEST_AT_LEAST, GAN_TRAIN_AT_LEAST = 0.98, 0.96  # what good runs on these digits reach
+GAN_TEST_AT_LEAST, GAN_TRAIN_AT_LEAST = 0.95, 0.91  # what good runs on these digits reach
 NN_DISTANCE_RATIO_WITHIN = (0.8, 1.2)
 STOP_S = 30
 
@@ -39,12 +39,12 @@ STOP_S = 30
 def main() -> int:
     times: dict[str, float] = {}
     with timed(times, "train"):
-        command("train", "digits", "--out", RUN)
+        command("train", "mnist", "--out", RUN)
     with timed(times, "export"):
         if package := exported(load_trained(RUN).checkpoint_sha256):
             say(f"{package} holds this checkpoint already: not exported again")
         else:
-            command("export-onnx", RUN, "--out", MODELS / "digits")
+            command("export-onnx", RUN, "--out", MODELS / "mnist")
     started = time.perf_counter()
     with server() as target:
         times["start the server"] = time.perf_counter() - started
@@ -52,7 +52,7 @@ def main() -> int:
             say(f"client.sample(100, label=[0, 0, …, 9, 9]) and client.sample({JUDGED:,}, …) at {target}")
             grid = client.sample(100, label=np.repeat(np.arange(10), 10), seed=0)
             judged = client.sample(JUDGED, label=np.arange(JUDGED) % 10, seed=1)
-        grid.save_grid(PICTURE, columns=10, scale=6)
+        grid.save_grid(PICTURE, columns=10, scale=2)
     assert judged.labels is not None  # the digits are labelled
     with timed(times, "judge the samples"):
         judgement = evaluate_samples(judged.images, judged.labels, load_trained(RUN).config.data)
@@ -69,7 +69,7 @@ def main() -> int:
 
 def exported(checkpoint_sha256: str) -> Path | None:
     """Return the newest package if it was made from this checkpoint."""
-    manifests = {int(path.parent.name): path for path in MODELS.glob("digits/[0-9]*/manifest.json")}
+    manifests = {int(path.parent.name): path for path in MODELS.glob("mnist/[0-9]*/manifest.json")}
     if not manifests:
         return None
     newest = manifests[max(manifests)]

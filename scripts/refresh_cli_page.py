@@ -2,8 +2,8 @@
 
     python scripts/refresh_cli_page.py
 
-The page shows usage and examples of a command's help, and all of a preset's. A new command is added to the section that
-has the name of its group. tests/client_sdk/test_cli_page.py fails where the page and the commands differ.
+The page shows usage and examples of a command's help, and the sections of a preset's. A new command is added to the
+section that has the name of its group. tests/client_sdk/test_cli_page.py fails where the page and the commands differ.
 """
 
 from __future__ import annotations
@@ -54,8 +54,7 @@ def _shown(command: str) -> str:
         text = printed.getvalue()
     if command.endswith(" --help") and command != "ganserve --help":
         usage, about, *parts = text.split("\n\n")
-        if command != "ganserve train digits --help":
-            parts = [part for part in parts if part.startswith("examples:")]
+        parts = [part for part in parts if part.startswith(("all options", "examples:"))]
         text = "\n".join([usage, about, *parts]).rstrip("\n") + "\n\n"
     return f"$ {command}\n{text}"
 

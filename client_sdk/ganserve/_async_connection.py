@@ -56,7 +56,7 @@ class AsyncConnection:
             token=token,
             token_over_plain_text=token_over_plain_text,
         )
-        self._transport = AsyncTransport(config, partial(async_connect, config, interceptors))
+        self._transport = AsyncTransport(config, partial(async_connect, config, interceptors), interceptors)
 
     @classmethod
     def local(

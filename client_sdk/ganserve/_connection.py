@@ -54,7 +54,7 @@ class Connection:
             token=token,
             token_over_plain_text=token_over_plain_text,
         )
-        self._transport = Transport(config, partial(connect, config, interceptors))
+        self._transport = Transport(config, partial(connect, config, interceptors), interceptors)
 
     @classmethod
     def local(

@@ -16,6 +16,10 @@ class ProviderError(StartupError):
     """The requested execution provider is not available on this machine."""
 
 
+class BulkError(GanserveServerError):
+    """A job of `ganserve generate` or `ganserve score-bulk` cannot start or go on; the message says how to."""
+
+
 class PackageError(GanserveServerError):
     """A model package is broken; the message says where and why."""
 

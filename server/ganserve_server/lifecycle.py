@@ -21,7 +21,8 @@ from ganserve_server.protection import Protection
 from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
 from ganserve_server.settings import MOVABLE, Configuration, ServerConfig, bracketed
-from ganserve_server.startup import check_folder, load
+from ganserve_server.startup import check_folder, load, marking_of
+from ganserve_server.tracing.export import Tracing
 
 _OK, _CUT_OFF = 0, 1
 _CLOSE_S = 2.0  # for model calls that still run when all calls are answered or cut off
@@ -40,7 +41,9 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
     check_folder(config)  # Before anything is printed.
     check_exposure(config)
     protection = Protection(config)
+    marking = marking_of(config)
     limits = Limits.of(config)
+    tracing = Tracing(config.otlp_endpoint, config.otlp_protocol, config.trace_ratio)
     server = GrpcServer(
         config.access_log,
         limits,
@@ -49,6 +52,7 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         tls=protection.tls,
         guard=protection.guard,
         parts=EVERYTHING - {part for part in MOVABLE if getattr(config, part) != "on"},
+        tracer=tracing.tracer,
     )
     port = server.bind(config.address)
     others = _bind_parts(config, server)
@@ -56,6 +60,10 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         say(configuration.report())
         stop = _stop_signal()
         loading = asyncio.ensure_future(asyncio.to_thread(load, config, trials))
+        # Leave what is imported out of later collections of garbage, which held the event loop for 40 ms. Here the
+        # load's thread waits for its trial.
+        gc.collect()
+        gc.freeze()
         await _first(loading, stop)
         if not loading.done():
             _log.info("stopped while models were being loaded")
@@ -65,12 +73,11 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         repository, report = loading.result()
         if collector is not None:
             collector.follow(repository)
-        await server.start(GanService(repository, limits))
+        await server.start(GanService(repository, limits, marking))
         if config.poll_s:
             repository.watch(config.poll_s)
-        # Leave what is loaded out of later collections of garbage, which held the event loop for 40 ms.
-        gc.collect()
-        gc.freeze()
+        gc.freeze()  # the models, too
+        gc.enable()
         where = config.address if config.address == config.host else f"{config.bracketed_host}:{port}"
         say(f"{report}{others}serving on {where}\n")
         watches = [asyncio.create_task(watch_descriptors()), asyncio.create_task(protection.watch())]
@@ -82,6 +89,7 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         await server.announce_stop(config.drain_delay_s)
         _log.info("stopping: new calls are refused, running calls may take %g s", config.drain_timeout_s)
         cut_off = await server.drain(config.drain_timeout_s)
+        await tracing.close()
         try:
             await asyncio.wait_for(asyncio.to_thread(repository.close), _CLOSE_S)
         except TimeoutError:

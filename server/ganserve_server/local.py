@@ -24,6 +24,7 @@ from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
 from ganserve_server.settings import ServerConfig
 from ganserve_server.startup import load
+from ganserve_server.tracing.export import application_tracer
 
 __all__ = ["DEMO_MODELS", "LocalServer", "LocalServerError"]
 
@@ -102,7 +103,7 @@ class _Thread(threading.Thread):
             if self._ended.is_set():
                 return
             limits = Limits.of(self._config)
-            server = GrpcServer(limits=limits)
+            server = GrpcServer(limits=limits, tracer=application_tracer())
             server.bind(self._target)
             await server.start(GanService(repository, limits))
             if self._config.poll_s:

@@ -16,6 +16,7 @@ MOVABLE = ("admin", "open_inference", "reflection")
 DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call by default."""
 _ADDRESS = re.compile(r"(?:[^:\s\[\]]+|\[[0-9A-Fa-f:.%]+\]):\d{1,5}")
+_COLLECTOR, _LIKE = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?"), "http://127.0.0.1:4317"
 _MOST_MESSAGE_MIB = 2**11 - 2
 _MOST_SECONDS = 10**6  # gRPC counts milliseconds in 32 bits
 _MOST_COUNT = 2**31 - 1
@@ -24,6 +25,7 @@ _RANGES = (  # setting, least, most, advice
     ("metrics_port", 0, 65535, " 0 picks a free one."),
     ("workers", 0, math.inf, " 0 chooses for you."),
     ("threads", 0, math.inf, " 0 chooses for you."),
+    ("lone_threads", 0, math.inf, " 0: all cores."),
     ("instances", 1, math.inf, ""),
     ("queue_delay_ms", 0, 60_000, ""),
     ("gpu_memory_limit_mib", 0, math.inf, " 0: no limit."),
@@ -43,6 +45,7 @@ _RANGES = (  # setting, least, most, advice
     ("max_connection_age_grace_s", 0, _MOST_SECONDS, " 0: as long as they need."),
     ("drain_delay_s", 0, math.inf, ""),
     ("drain_timeout_s", 0, math.inf, ""),
+    ("trace_ratio", 0, 1, ""),
 )
 
 
@@ -93,8 +96,20 @@ class ServerConfig:
     open_health: bool = True
     """Let callers that the server does not know ask for its health: grpc.health.v1, /healthz and /readyz, and the Open
     Inference Protocol's. They see no model."""
-    provider: Literal["auto", "cuda", "tensorrt", "cpu"] = "auto"
-    """Execution provider. auto: CUDA if available, else the CPU. cuda, tensorrt: refuse to start without it."""
+    mark_pictures: bool = True
+    """Say in PNG, JPEG and WebP files that they are generated, and by which model, version, package, seed, index and
+    label, as XMP."""
+    c2pa_certificate: Path | None = None
+    """PEM file with a certificate for C2PA and those of the authorities below the root. With it, picture files have a
+    signed C2PA manifest, too (needs the extra c2pa)."""
+    c2pa_key: Path | None = None
+    """PEM file with the private key of --c2pa-certificate."""
+    provider: Literal["auto", "cuda", "tensorrt", "openvino", "cpu"] = "auto"
+    """Execution provider. auto: CUDA if available, else onnxruntime on the CPU. cuda, tensorrt: refuse to start without
+    it. openvino: OpenVINO on the CPU, whose samples differ in a level of 255 here and there."""
+    bfloat16: bool = False
+    """Let OpenVINO compute samples in bfloat16 (7 bits of mantissa): up to twice as fast, and samples differ by a few
+    levels of 255. Scores stay in float32."""
     devices: tuple[int, ...] = (0,)
     """GPUs to use, by CUDA's numbers; each loads every model."""
     instances: int = 1
@@ -103,6 +118,9 @@ class ServerConfig:
     """Concurrent model calls. 0: on the CPU one for each core, at most 16; on GPUs one for each session."""
     threads: int = 0
     """CPU threads of one model call. 0: cores divided by workers."""
+    lone_threads: int = 0
+    """Most CPU threads of a model call that runs alone. 0: all cores. Used where that is measured to be faster when a
+    model is loaded, for which its weights are kept twice. 1: never."""
     spinning: bool = False
     """Let the CPU threads of a call spin while they wait for each other: faster on an idle machine, much slower on a
     busy one."""
@@ -169,6 +187,14 @@ class ServerConfig:
     """json: one JSON object a line, the start report included; nothing else is printed."""
     access_log: Literal["all", "errors", "off"] = "errors"
     """Calls to log. errors: failed ones; ten of each status in a row, then one a second with the number left out."""
+    otlp_endpoint: str | None = None
+    """OpenTelemetry collector that gets the traces of calls, such as http://127.0.0.1:4317 (needs the extra `otel`).
+    Without it, or OTEL_EXPORTER_OTLP_ENDPOINT, there are none, and nothing leaves the machine."""
+    otlp_protocol: Literal["grpc", "http"] = "grpc"
+    """Protocol of --otlp-endpoint. Collectors take grpc on port 4317 and http on port 4318."""
+    trace_ratio: float | None = None
+    """Share of calls to trace, 0 to 1, among those whose client sends no traceparent; it decides about its own. Without
+    it, OTEL_TRACES_SAMPLER decides, else all are traced."""
 
     def __post_init__(self) -> None:
         if self.demo and self.models != Path("models"):
@@ -182,11 +208,14 @@ class ServerConfig:
             raise ValueError(f"{flag} {given}: needs --tls-certificate. Give both, or neither.")
         if self.tls_certificate is not None and self.tls_key is None:
             raise ValueError(f"--tls-certificate {self.tls_certificate}: needs its private key. Give it by --tls-key.")
+        self._check_marking()
         for name in MOVABLE:
             value = getattr(self, name)
             if value not in ("on", "off") and not _ADDRESS.fullmatch(value):
                 flag = f"--{name.replace('_', '-')}"
                 raise ValueError(f"{flag} {value}: not on, off or an address. Write it like 127.0.0.1:50052.")
+        if self.otlp_endpoint is not None and not _COLLECTOR.fullmatch(self.otlp_endpoint):
+            raise ValueError(f"--otlp-endpoint {self.otlp_endpoint}: not an address. Write it like {_LIKE}.")
         for name, least, most, advice in _RANGES:
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
@@ -194,6 +223,11 @@ class ServerConfig:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: must be {expected}.{advice}")
         if self.metrics_port and self.metrics_port == self.port:
             raise ValueError(f"--metrics-port {self.port}: is also --port, that of the calls. Give another one.")
+        if self.bfloat16 and self.provider != "openvino":
+            raise ValueError("--bfloat16: needs OpenVINO. Add --provider openvino.")
+        if self.batch_buckets and self.provider == "openvino":
+            buckets = " ".join(map(str, self.batch_buckets))
+            raise ValueError(f"--batch-buckets {buckets}: OpenVINO runs calls of any size. Leave it out.")
         if not self.devices or min(self.devices) < 0 or len(set(self.devices)) < len(self.devices):
             raise ValueError(f"--devices {' '.join(map(str, self.devices))}: must be distinct numbers of at least 0.")
         most, queued = self.batch_size, self.max_queued_samples
@@ -202,6 +236,17 @@ class ServerConfig:
                 raise ValueError(f"--batch-buckets {bucket}: must be 1 to --max-batch-size, which is {most}.")
         if queued < most:
             raise ValueError(f"--max-queued-samples {queued}: must be at least --max-batch-size, which is {most}.")
+
+    def _check_marking(self) -> None:
+        if (self.c2pa_certificate is None) != (self.c2pa_key is None):
+            given, other = ("certificate", "key") if self.c2pa_key is None else ("key", "certificate")
+            value = self.c2pa_certificate or self.c2pa_key
+            raise ValueError(f"--c2pa-{given} {value}: needs --c2pa-{other}. Give both, or neither.")
+        if self.c2pa_certificate is not None and not self.mark_pictures:
+            raise ValueError(
+                f"--c2pa-certificate {self.c2pa_certificate}: signs marks, and --no-mark-pictures switches them off. "
+                "Leave out either."
+            )
 
     @property
     def folder(self) -> Path:

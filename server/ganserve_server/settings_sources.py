@@ -6,7 +6,7 @@ environment, --max-batch-size as a flag.
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -19,6 +19,12 @@ _VARIABLE = re.compile(
     r"GANSERVE_(?!(TARGET|TOKEN(_\w+)?|TLS|TLS_(CA|SERVER_NAME|CLIENT_CERTIFICATE|CLIENT_KEY)|UI_\w+|TRAIN_\w*)=)"
     r"(?!(\w+_)?((SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)=|PORT=(tcp|udp|sctp):))"
 )
+# OpenTelemetry's own variables, the more special ones first.
+_OPENTELEMETRY = {
+    "otlp_endpoint": ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    "otlp_protocol": ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+}
+_PROTOCOLS = {"http/protobuf": "http"}
 _DEFAULTS = {item.name: item.default for item in fields(ServerConfig)}
 
 
@@ -29,7 +35,11 @@ def read_configuration(arguments: Sequence[str], environment: Mapping[str, str])
     """
     variables = {name: text for name, text in environment.items() if text and _VARIABLE.match(f"{name}={text}")}
     settings = {name.removeprefix("GANSERVE_").lower(): text for name, text in variables.items()}
-    found = _read(_as_flags(settings), lambda name: f"GANSERVE_{name.upper()}")
+    names = {name: f"GANSERVE_{name.upper()}" for name in settings}
+    for setting, variable, text in _of_opentelemetry(environment):
+        if setting not in settings:
+            settings[setting], names[setting] = text, variable
+    found = _read(_as_flags(settings), lambda name: names.get(name, f"GANSERVE_{name.upper()}"))
     found |= _read(arguments, lambda name: f"--{name.replace('_', '-')}")
     file, place = found.get("config", (None, ""))
     if file:
@@ -56,11 +66,22 @@ def blame(error: Exception, sources: Mapping[str, str]) -> str:
     def source_of(flag: re.Match[str]) -> str:
         name = flag[0][2:].replace("-", "_")
         source = sources.get(name, flag[0])
-        if source == flag[0] or source.startswith("GANSERVE_"):
+        if source == flag[0] or source.startswith(("GANSERVE_", "OTEL_")):
             return source
         return name if flag.start() else f"{source}: {name}"
 
     return re.sub(r"--(?!help`)[a-z0-9-]+", source_of, str(error))
+
+
+def _of_opentelemetry(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield each setting that OpenTelemetry's variables make, with the variable and the value."""
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_TRACES_EXPORTER") == "none":
+        return
+    for setting, variables in _OPENTELEMETRY.items():
+        for variable in variables:
+            if text := environment.get(variable):
+                yield setting, variable, _PROTOCOLS.get(text, text)
+                break
 
 
 def _as_flags(settings: Mapping[str, Any]) -> list[str]:

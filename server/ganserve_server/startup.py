@@ -4,17 +4,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2
-from ganserve_server.engine.parallelism import choose_buckets, choose_parallelism
-from ganserve_server.engine.providers import CPU, ProviderChoice, choose_provider
+from ganserve_server.engine.parallelism import choose_buckets, choose_lone_threads, choose_parallelism
+from ganserve_server.engine.providers import ON_CPU, ProviderChoice, choose_provider
 from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import RequestError, StartupError
 from ganserve_server.models.repository import Repository
 from ganserve_server.models.trial_process import TrialProcesses
+from ganserve_server.pictures.marks import Marking
 from ganserve_server.queue.options import INLINE_BELOW_S, BatchConfig
 from ganserve_server.settings import ServerConfig
 
 _SMALL_BATCH_SIZE = 256
 _MOST_LABELS = 12
+
+
+def marking_of(config: ServerConfig) -> Marking:
+    """Return how the settings mark pictures; raise StartupError if the C2PA certificate or key cannot sign."""
+    if config.c2pa_certificate is None or config.c2pa_key is None:
+        return Marking(on=config.mark_pictures)
+    from ganserve._marks.signing import C2paSigner, NoC2paError, SigningError
+
+    try:
+        signer = C2paSigner(config.c2pa_certificate, config.c2pa_key)
+    except NoC2paError as error:
+        raise StartupError(f"--c2pa-certificate {config.c2pa_certificate}: {error}.") from error
+    except SigningError as error:
+        raise StartupError(f"--c2pa-{error.argument} {error}") from error
+    return Marking(on=True, signer=signer)
 
 
 def check_folder(config: ServerConfig) -> None:
@@ -29,30 +45,7 @@ def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Re
     With `trials` each version is tried in another process first.
     """
     check_folder(config)
-    choice = choose_provider(config.provider)
-    sessions = len(config.devices) * config.instances
-    workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions)
-    engine = EngineConfig(
-        provider=choice.name,
-        threads=threads,
-        spinning=config.spinning,
-        devices=config.devices,
-        instances=config.instances,
-        buckets=choose_buckets(choice.name, config.batch_buckets, config.batch_size),
-        cuda_graphs=config.cuda_graphs,
-        conv_search=config.conv_search,
-        conv_layout=config.conv_layout,
-        tf32=config.tf32,
-        gpu_memory_limit_mib=config.gpu_memory_limit_mib,
-    )
-    batch = BatchConfig(
-        max_batch_size=config.batch_size,
-        max_small_batch_size=0 if config.max_batch_size or choice.name == CPU else _SMALL_BATCH_SIZE,
-        max_queued_samples=config.max_queued_samples,
-        workers=workers,
-        queue_delay_s=config.queue_delay_ms / 1e3,
-        inline_below_s=INLINE_BELOW_S if choice.name == CPU else 0.0,
-    )
+    choice, engine, batch = how_to_run(config)
     repository = Repository(
         config.folder,
         engine,
@@ -76,6 +69,38 @@ def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Re
             raise StartupError(str(error)) from error
         raise
     return repository, report
+
+
+def how_to_run(config: ServerConfig) -> tuple[ProviderChoice, EngineConfig, BatchConfig]:
+    """Choose the execution provider, its parallelism and the sizes of batches; raise ProviderError."""
+    choice = choose_provider(config.provider, bfloat16=config.bfloat16)
+    sessions = len(config.devices) * config.instances
+    workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions)
+    engine = EngineConfig(
+        provider=choice.name,
+        threads=threads,
+        calls=workers,
+        lone_threads=choose_lone_threads(choice.name, config.lone_threads),
+        bfloat16=config.bfloat16,
+        spinning=config.spinning,
+        devices=config.devices,
+        instances=config.instances,
+        buckets=choose_buckets(choice.name, config.batch_buckets, config.batch_size),
+        cuda_graphs=config.cuda_graphs,
+        conv_search=config.conv_search,
+        conv_layout=config.conv_layout,
+        tf32=config.tf32,
+        gpu_memory_limit_mib=config.gpu_memory_limit_mib,
+    )
+    batch = BatchConfig(
+        max_batch_size=config.batch_size,
+        max_small_batch_size=0 if config.max_batch_size or choice.name in ON_CPU else _SMALL_BATCH_SIZE,
+        max_queued_samples=config.max_queued_samples,
+        workers=workers,
+        queue_delay_s=config.queue_delay_ms / 1e3,
+        inline_below_s=INLINE_BELOW_S if choice.name in ON_CPU else 0.0,
+    )
+    return choice, engine, batch
 
 
 def _no_folder(config: ServerConfig) -> str:

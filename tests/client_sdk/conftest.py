@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ganserve import AsyncClient, Client
+from ports import closed_address
 from server_process import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ganserve import ModelInfo, ModelSummary, SampleBatch, Scores
+    from ganserve import ModelInfo, ModelSummary, PictureVerdict, SampleBatch, Scores
     from server_process import ServerProcess
 
 
@@ -48,6 +49,9 @@ class SyncApi:
 
     def interpolate(self, *args: Any, **kwargs: Any) -> SampleBatch:
         return self.client.interpolate(*args, **kwargs)
+
+    def verify(self, *args: Any, **kwargs: Any) -> PictureVerdict:
+        return self.client.verify(*args, **kwargs)
 
     def models(self, **kwargs: Any) -> list[ModelSummary]:
         return self.client.models(**kwargs)
@@ -108,6 +112,9 @@ class AsyncApi:
 
     def interpolate(self, *args: Any, **kwargs: Any) -> SampleBatch:
         return self.runner.run(self.client.interpolate(*args, **kwargs))
+
+    def verify(self, *args: Any, **kwargs: Any) -> PictureVerdict:
+        return self.runner.run(self.client.verify(*args, **kwargs))
 
     def models(self, **kwargs: Any) -> list[ModelSummary]:
         return self.runner.run(self.client.models(**kwargs))
@@ -202,10 +209,7 @@ def own_server(repository: Path) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture(scope="session")
-def closed_port() -> str:
+def closed_port() -> Iterator[str]:
     """Return an address without a listener."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    with closed_address() as address:
+        yield address

@@ -69,7 +69,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         ("score --json=maybe", "--json maybe: not a choice. Give one of true, false."),
         ("models --nonsense 5", "--nonsense: no such option. `ganserve models --help` lists them."),
         ("doctor more", "more: not expected here. Leave it out, or see `ganserve doctor --help`."),
-        ("serve --provider tpu", "--provider tpu: not a choice. Give one of auto, cuda, tensorrt, cpu."),
+        ("serve --provider tpu", "--provider tpu: not a choice. Give one of auto, cuda, tensorrt, openvino, cpu."),
         ("serve --prot 5", "--prot: no such option. Did you mean --port?"),
         ("serve --port x", "--port x: not a whole number. Give one, such as 1."),
         ("serve --devices a", "--devices a: not a whole number. Give one, such as 1."),

@@ -98,7 +98,7 @@ def test_words_are_offered_by_the_tab_key_of_zsh(scripts: dict[str, Path], line:
         os.close(terminal)
 
 
-def wait_for(terminal: int, words: set[str], timeout_s: float = 30) -> None:
+def wait_for(terminal: int, words: set[str], timeout_s: float = 60) -> None:
     seen, deadline = "", time.monotonic() + timeout_s
     while not all(word in seen for word in words):
         left = deadline - time.monotonic()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ganserve import BestOf, Client, SampleBatch
+from ports import free_port
 from server_process import ServerProcess, running_server
 from tiny_packages import build_tiny_package
 
@@ -56,7 +57,7 @@ def test_a_server_killed_in_mid_stream(
     newer = shutil.copytree(repository, tmp_path / "newer")
     build_tiny_package(newer, "tiny", 3)  # streams that began with version 2 must not get it
     ask: dict[str, Any] = {"model": "tiny", "offset": 3, "return_scores": True, "return_latents": True}
-    with running_server(repository) as first:
+    with running_server(repository, "--port", str(free_port())) as first:
         api = connect(first.address)
         stream = api.stream(20_000, label, chunk_size=700, **ask)
         batches = [api.next(stream) for _ in range(4)]
@@ -74,7 +75,7 @@ def test_a_server_killed_in_mid_stream(
 
 def test_selections_and_scores_go_on_too(connect: Callable[..., Api], repository: Path) -> None:
     """Scores that were due are asked for again."""
-    with running_server(repository) as first:
+    with running_server(repository, "--port", str(free_port())) as first:
         api = connect(first.address)
         selecting = api.stream(3_000, model="tiny", select=BestOf(4), chunk_size=200)
         batches = [api.next(selecting) for _ in range(2)]

@@ -82,7 +82,10 @@ FORKED = """
 import sys
 from torch.utils.data import DataLoader
 from ganserve import Client
+from ganserve._calls import forks
 from ganserve.data import SampleDataset
+
+forks._SETTLE_S = 60.0  # on a busy machine, gRPC's threads may take longer than usual to end
 
 def samples(workers):
     dataset = SampleDataset(100, batch_size=8, connect=sys.argv[1], model="tiny-vector", seed=5)

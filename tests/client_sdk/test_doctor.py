@@ -179,7 +179,7 @@ def test_a_target_that_is_not_a_ganserve_server() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as other:
         target = f"127.0.0.1:{other.getsockname()[1]}"
-        other.settimeout(20)
+        other.settimeout(60)
         import threading
 
         def hang_up() -> None:

@@ -145,7 +145,7 @@ def test_a_broken_connection(connect: Callable[..., Api], repository: Path) -> N
         stream = api.stream(10**9, model="tiny", seed=3)
         batches = [api.next(stream)]
         server.process.kill()
-        stream._call.timeout_s = 1.0  # after the first batch, which takes longer on a busy machine
+        stream._call.timeout_s = 5.0  # after the first batch: the stream tries again until then
         with pytest.raises(ganserve.ServerUnavailable, match=f"at {server.address}") as caught:
             _drain(api, stream, batches)  # batches in flight still arrive
     had = sum(map(len, batches))
@@ -160,7 +160,7 @@ def _drain(api: Api, stream: Any, batches: list[Any]) -> None:
 
 def test_an_unknown_host_name(connect: Callable[..., Api]) -> None:
     with pytest.raises(ganserve.ServerUnavailable, match=r"no server answers at no-such-host\.invalid:50051 \("):
-        connect("no-such-host.invalid", timeout_s=20).models()
+        connect("no-such-host.invalid", timeout_s=60).models()
 
 
 def test_deadline_exceeded(connect: Callable[..., Api], own_server: ServerProcess) -> None:
@@ -178,7 +178,7 @@ def test_deadline_exceeded(connect: Callable[..., Api], own_server: ServerProces
 
 def test_the_clients_own_deadline(connect: Callable[..., Api], script: Script) -> None:
     hold = threading.Event()
-    script.next = lambda request, context: hold.wait(20)  # type: ignore[method-assign,assignment]
+    script.next = lambda request, context: hold.wait(60)  # type: ignore[method-assign,assignment]
     api = connect(script.address, timeout_s=0.2)
     try:
         with pytest.raises(ganserve.DeadlineExceeded, match=r"did not answer within 0\.2 s"):
@@ -232,9 +232,9 @@ def test_a_connection_that_breaks_while_sending_is_an_unavailable_server(
 def test_an_overloaded_server_says_when_to_retry(connect: Callable[..., Api], script: Script) -> None:
     retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=2, nanos=500_000_000))
     script.answers = [Status(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full", (retry,))]
-    api = connect(script.address)
+    api = connect(script.address, max_attempts=1)
     with pytest.raises(ganserve.ServerOverloaded, match=r"the queue is full: try again in 2\.5 s") as caught:
-        api.models(timeout_s=2)  # the deadline would pass before a retry
+        api.models()
     assert caught.value.retry_after_s == 2.5
     script.answers = [Status(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full")]
     with pytest.raises(ganserve.ServerOverloaded) as caught:
@@ -352,13 +352,13 @@ def test_use_after_close(connect: Callable[..., Api], server: str) -> None:
 
 def test_closing_ends_other_tasks_calls_and_cancelling_a_task_works(script: Script) -> None:
     asked, hold = threading.Semaphore(0), threading.Event()
-    script.next = lambda request, context: (asked.release(), hold.wait(20))  # type: ignore[method-assign,assignment]
+    script.next = lambda request, context: (asked.release(), hold.wait(60))  # type: ignore[method-assign,assignment]
 
     async def main() -> None:
         client = AsyncClient(script.address)
         first, second = asyncio.create_task(client.models()), asyncio.create_task(client.models())
         for _ in range(2):
-            assert await asyncio.to_thread(asked.acquire, timeout=20)
+            assert await asyncio.to_thread(asked.acquire, timeout=60)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first

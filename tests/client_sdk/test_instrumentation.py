@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SERVICE = "/ganserve.v1.GanService"
-# What each library has a span for; Sentry has none of an asyncio client's streams, and none of a server whose methods
-# read their own requests.
+# What each library has a span for; Sentry has none of an asyncio client's streams.
 SPANS = {
     "opentelemetry": [
         f"{side} {SERVICE}/{method}"
@@ -30,6 +29,7 @@ SPANS = {
     "sentry": [
         f"CLIENT unary unary call to {SERVICE}/Sample",
         f"CLIENT unary stream call to {SERVICE}/StreamSamples",
+        *(f"SERVER {SERVICE}/{method}" for method in ("Sample", "StreamSamples", "Score", "StreamScores")),
     ],
 }
 SPANS["ddtrace"] = SPANS["opentelemetry"]
@@ -65,6 +65,10 @@ def test_every_call_works_under_instrumentation(kind: str, repository: Path) -> 
             "score_stream": [2] * 20,
         }
     assert [span for span in SPANS[kind] if span not in printed["spans"]] == []
+    # Two calls of the client that blocks, three of the other one; neither SDK nor server makes a second span of a call.
+    assert printed["spans"].count(f"SERVER {SERVICE}/Sample") == 5
+    if kind == "opentelemetry":
+        assert len([span for span in printed["spans"] if span.startswith("CLIENT") and span.endswith("/Sample")]) == 5
 
 
 def test_a_hidden_call_gives_its_messages_and_errors() -> None:

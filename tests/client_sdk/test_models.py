@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from ganserve import (
     Verification,
     VersionSummary,
 )
+from ganserve._cli.models import _notes
 from server_process import running_server
 from tiny_packages import build_tiny_package
 
@@ -111,3 +113,20 @@ def test_the_only_model_needs_no_name_and_gives_its_reason_if_broken(
         assert [version.state for version in model.versions] == [ModelState.READY, ModelState.FAILED]
         assert "generator.onnx" in model.versions[1].reason
         assert model.versions[1].sample is None
+
+
+def test_the_list_tells_how_a_model_is_computed() -> None:
+    plain = VersionSummary(
+        version=1,
+        state=ModelState.READY,
+        reason="",
+        sample=SampleShape(kind="image", dtype="uint8", shape=(8, 8, 1)),
+        label_names=(),
+        providers=("OpenVINO",),
+        has_critic=True,
+        controls=(),
+    )
+    assert _notes(plain) == ""
+    assert _notes(replace(plain, bfloat16=True)) == "bfloat16"
+    assert _notes(replace(plain, lone_threads=4, lone_samples=1)) == "one sample alone on 4 threads"
+    assert _notes(replace(plain, lone_threads=4, lone_samples=8)) == "up to 8 samples alone on 4 threads"

@@ -14,6 +14,7 @@ import ganserve
 from ganserve import InvalidRequest
 from ganserve._calls import readiness as _readiness
 from ganserve.v1 import gan_service_pb2
+from ports import free_port
 from scripted_server import Status, scripted_server
 from server_process import ServerProcess
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 
 def test_a_ready_server(api: Api) -> None:
-    api.wait_until_ready(10)
-    api.wait_until_ready(10, model="tiny-rgb")
+    api.wait_until_ready(60)
+    api.wait_until_ready(60, model="tiny-rgb")
     name: Any = "tiny"
     with pytest.raises(InvalidRequest, match=r"timeout_s: is 'tiny'; expected seconds; a model .* is model='tiny'"):
         api.wait_until_ready(name)
@@ -57,23 +58,23 @@ def test_a_model_may_be_unknown_for_a_while_repeatedly(monkeypatch: pytest.Monke
         wait.attempt()
 
 
-def test_a_server_without_any_model(connect: Callable[..., Api]) -> None:
+def test_a_server_without_any_model(connect: Callable[..., Api], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_readiness, "_UNKNOWN_S", 0.15)
     with scripted_server() as script:
         script.answers = [models()] * 100
         with pytest.raises(ganserve.ModelNotFound, match=r"there is no model 'a' after \d+\.\d s; there is none"):
-            connect(script.address).wait_until_ready(0.2, model="a")
+            connect(script.address).wait_until_ready(60, model="a")
 
 
-def test_a_server_that_is_just_starting(connect: Callable[..., Api], repository: Path, closed_port: str) -> None:
-    api = connect(closed_port)
+def test_a_server_that_is_just_starting(connect: Callable[..., Api], repository: Path) -> None:
+    port = str(free_port())
+    api = connect(f"127.0.0.1:{port}")
     started: list[ServerProcess] = []
     # It starts while the client waits.
-    timer = threading.Timer(
-        0.2, lambda: started.append(ServerProcess(repository, "--port", closed_port.rpartition(":")[2]))
-    )
+    timer = threading.Timer(0.2, lambda: started.append(ServerProcess(repository, "--port", port)))
     timer.start()
     try:
-        api.wait_until_ready(60)
+        api.wait_until_ready(120)
         assert api.sample(1, model="tiny").model == "tiny"
     finally:
         timer.join()

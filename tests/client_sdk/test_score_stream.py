@@ -168,7 +168,7 @@ def test_dropping_a_stream_ends_its_thread(server: str) -> None:
         del stream
         gc.collect()
         for thread in new:
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import tomllib
 from pathlib import Path
@@ -70,6 +71,32 @@ def test_the_walks_name_the_right_file_of_each_function() -> None:
         (file, function) for file, function in calls if not any(function in functions(place) for place in places(file))
     }
     assert missing == set()
+
+
+def modules() -> dict[str, Path]:
+    """Return the files of the packages by the names of their modules, without generated messages."""
+    found = {}
+    for package in PACKAGES:
+        for path in package.rglob("*.py"):
+            if "v1" not in path.parts:
+                parts = path.relative_to(package.parent).with_suffix("").parts
+                found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def test_imports_have_no_circles_not_even_for_annotations() -> None:
+    known = modules()
+    imports: dict[str, set[str]] = {}
+    for name, path in known.items():
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    inner = f"{node.module}.{alias.name}"
+                    found.add(inner if inner in known else node.module)
+        imports[name] = (found & known.keys()) - {name}
+    list(graphlib.TopologicalSorter(imports).static_order())  # raises CycleError, which names the circle
 
 
 def test_every_folder_of_tests_is_run() -> None:

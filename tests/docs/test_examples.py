@@ -7,7 +7,6 @@ import io
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from PIL import Image
 
 from documents import ROOT, the_block
 from ganserve import Client
+from ports import closed_address, free_port
 
 if TYPE_CHECKING:
     from ganserve.testing import RunningServer
@@ -75,19 +75,17 @@ def test_the_web_application_explains_errors(target: str) -> None:
 
 
 def test_the_web_application_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    monkeypatch.setenv("GANSERVE_TARGET", f"127.0.0.1:{port}")
-    with TestClient(fastapi_app()) as browser:
-        answer = browser.get("/samples/7")
+    with closed_address() as address:
+        monkeypatch.setenv("GANSERVE_TARGET", address)
+        with TestClient(fastapi_app()) as browser:
+            answer = browser.get("/samples/7")
     assert answer.status_code in (503, 504)
-    assert f"127.0.0.1:{port}" in answer.json()["detail"]
+    assert address in answer.json()["detail"]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on the PATH")
 def test_the_commands_of_the_web_application(target: str, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     # exec, so that the signal at the end reaches the application instead of its shell.
     with subprocess.Popen(
@@ -102,7 +100,7 @@ def test_the_commands_of_the_web_application(target: str, tmp_path: Path) -> Non
             while "Application startup complete" not in (line := application.stderr.readline()):
                 assert line, "the application ended"
             command = CURL.replace("localhost:8000", f"127.0.0.1:{port}")
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while subprocess.run(["bash", "-c", command], cwd=tmp_path, timeout=60, check=False).returncode == 7:
                 assert time.monotonic() < deadline, "the application does not listen"  # it listens only after that line
                 time.sleep(0.05)

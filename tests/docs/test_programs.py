@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+import server_process
 from documents import DOCS, PAGES, ROOT, Block, Reader, blocks, commands, the_block
 from ganserve.testing import TinyModel, running_server
 from ganserve_export.from_run.torch_to_onnx import to_onnx
@@ -19,6 +20,7 @@ from ganserve_training.config import CustomConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.networks import build_networks
 from image_files import random_pixels, write_folder
+from tiny_styles import MANY_LAYERS, build_style_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,16 +29,19 @@ if TYPE_CHECKING:
 LANGUAGES = ("sh", "bash", "python", "toml", "js", "json")
 WHOLE = ["README.md", "tutorial.md", "trainers.md"]
 """Pages to execute from top to bottom in an empty folder."""
-SERVED = ["index.md", "synthetic-data.md", "open-inference-protocol.md"]
+SERVED = ["index.md", "operations.md", "synthetic-data.md", "open-inference-protocol.md"]
 """Pages whose programs run beside a server of one small model, `digits`."""
 ELSEWHERE = {
     "data-rules.md", "evaluation.md", "export.md", "networks.md", "testing.md",  # below
     "security.md",  # test_security_page.py
     "stylegan-faces.md",  # test_stylegan_page.py
     "serving.md",  # test_serving_page.py
+    "provenance.md",  # test_provenance_page.py
     "examples.md",  # test_examples.py
     "presets.md", "training.md",  # test_commands.py: they need data that is missing here, or a second process
+    "bulk.md", "cluster.md",  # tests/server/bulk and tests/server/ray
     "page.md",  # test_commands.py, and the tests of the page itself
+    "styles.md",  # below
 }  # fmt: skip
 SETTING_UP = {"pip", "make", "git", "cd", "."}
 """Commands that install packages; the tests have them already."""
@@ -102,6 +107,15 @@ def test_a_program_runs_beside_a_server(block: Block, target: str, tmp_path: Pat
     for call, expected in PRINTED.items():
         if call in block.code:
             assert re.fullmatch(expected, printed), printed
+
+
+def test_styles(tmp_path: Path) -> None:
+    build_style_package(tmp_path / "models", "faces", model=MANY_LAYERS)
+    (block,) = blocks(DOCS / "styles.md", "python")
+    with server_process.running_server(tmp_path / "models") as server:
+        printed = Reader(tmp_path, server.address).do(block)
+    assert printed == "14 layers of style\n"
+    assert "print(info.style)  # 14 layers of style" in block.code
 
 
 def test_values_follow_the_data_from_python(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.skipif(bool(obstacle()), reason=f"no namespaces here: {
 _WITH_SERVER = """
 set -e
 trap 'kill $(jobs -p)' EXIT  # else a server left behind keeps the streams open
-"$0" -m ganserve serve --models models --port 50051 > served &
+"$0" -m ganserve serve --models models --port 50051 {flags} > served &
 server=$!
 until grep --quiet "^serving on" served; do sleep 0.1; kill -0 $!; done
 {commands}
@@ -100,8 +101,17 @@ def test_serving_and_calling_are_silent(places: dict[str, Path]) -> None:
             "completion bash",
         )
     )
-    assert_silent(["bash", "-c", _WITH_SERVER.format(commands=commands), sys.executable], places)
+    assert_silent(["bash", "-c", _WITH_SERVER.format(commands=commands, flags=""), sys.executable], places)
     assert sorted(path.name for path in places["work"].iterdir()) == ["models", "samples.png", "served"]
+    assert list(places["temporary"].iterdir()) == []
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="the extra openvino is not installed")
+def test_openvino_is_silent(places: dict[str, Path]) -> None:
+    build_tiny_package(places["work"] / "models")
+    commands = '"$0" -m ganserve sample --count 4 --label 1 --out samples.png'
+    served = _WITH_SERVER.format(commands=commands, flags="--provider openvino")
+    assert_silent(["bash", "-c", served, sys.executable], places)
     assert list(places["temporary"].iterdir()) == []
 
 
@@ -139,4 +149,4 @@ def test_training_and_export_are_silent(places: dict[str, Path]) -> None:
 @pytest.mark.slow
 def test_the_page_is_silent(places: dict[str, Path]) -> None:
     build_tiny_package(places["work"] / "models")
-    assert_silent(["bash", "-c", _WITH_SERVER.format(commands=_PAGE), sys.executable], places)
+    assert_silent(["bash", "-c", _WITH_SERVER.format(commands=_PAGE, flags=""), sys.executable], places)

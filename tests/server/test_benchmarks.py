@@ -48,6 +48,7 @@ def test_the_overhead_is_measured_for_any_package(tmp_path: Path) -> None:
     [
         pytest.param("fairness.py", ["--rounds", "1", "--samples", "500"], marks=pytest.mark.slow),
         pytest.param("overload.py", ["--rounds", "1", "--seconds", "1"], marks=pytest.mark.slow),
+        pytest.param("bulk.py", ["--model", "tiny", "--samples", "128", "--trials", "1"], marks=pytest.mark.slow),
         ("reload.py", ["--swaps", "3"]),
         ("bad_input.py", ["--requests", "300"]),
     ],
@@ -126,3 +127,11 @@ def test_restarts_behind_a_balancer_fail_no_call(tmp_path: Path) -> None:
     assert figures["servers_that_sent_goaway"] == 2
     assert set(figures["answered"]) == {"SDK", "SDK stream", "gRPC", "gRPC stream"}
     assert min(figures["answered"].values()) > 0
+
+
+@pytest.mark.slow
+def test_the_cost_of_marks_is_measured(tmp_path: Path) -> None:
+    figures, printed = measured("marking.py", tmp_path / "figures.json", "--count", "2", "--rounds", "1")
+    assert "| 32x32 gray | PNG | marked |" in printed
+    for found in figures.values():
+        assert 500 < found["marked"][1] - found["bare"][1] < 1500

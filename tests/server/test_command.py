@@ -271,20 +271,6 @@ def test_calls_that_take_longer_than_the_drain_timeout_are_cut_off(tmp_path: Pat
             list(stream)
 
 
-def test_a_cut_off_stream_is_told_how_to_continue(tmp_path: Path) -> None:
-    build_tiny_package(tmp_path)
-    with running_server(tmp_path, "--drain-timeout-s", "0.2") as server, connected(server.address) as stubs:
-        stream = stubs.open_stream(count=2**40, seed=1)
-        next(stream)
-        server.terminate()
-        with pytest.raises(grpc.RpcError) as caught:
-            for _ in stream:
-                pass
-        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert "continue at another replica" in caught.value.details()
-        assert server.wait() == 1
-
-
 def test_the_folder_of_one_model_is_recognised(tmp_path: Path) -> None:
     build_tiny_package(tmp_path, "tiny")
     with pytest.raises(

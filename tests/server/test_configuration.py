@@ -99,10 +99,12 @@ def _values(config: ServerConfig) -> dict[str, object]:
         ("port = 1.5", r"port 1\.5: not a whole number"),
         ("drain_timeout_s = true", r"drain_timeout_s True: not a number\. Give one, such as 0\.5\."),
         ("spinning = 2", r"spinning 2: not a choice\. Give one of true, false\."),
-        ('provider = "tpu"', r"provider tpu: not a choice\. Give one of auto, cuda, tensorrt, cpu\."),
+        ('provider = "tpu"', r"provider tpu: not a choice\. Give one of auto, cuda, tensorrt, openvino, cpu\."),
         ('models = ""', r"serve\.toml: models '': not a path\."),
         ("batch_buckets = [1.5]", r"batch_buckets 1\.5: not a whole number"),
         ("port = ", r"--config .*serve\.toml: is not TOML: Invalid value .*\. Correct the file\.$"),
+        ("bfloat16 = true", r"serve\.toml: bfloat16: needs OpenVINO\. Add --provider openvino\.$"),
+        ('provider = "openvino"\nbatch_buckets = [8, 16]', r"batch_buckets 8 16: OpenVINO runs calls of any size\."),
         ("port = 70000", r"serve\.toml: port 70000: must be 0 to 65535\. 0 picks a free one\.$"),
     ],
 )

@@ -52,12 +52,12 @@ def models(target: str, tls: bool | TLS | None, kind: str = "blocking") -> int:
 
     async def ask() -> int:
         async with AsyncClient(target, tls=tls, max_attempts=1) as client:
-            return len(await client.models(timeout_s=20))
+            return len(await client.models(timeout_s=60))
 
     if kind == "asyncio":
         return asyncio.run(ask())
     with Client(target, tls=tls, max_attempts=1) as client:
-        return len(client.models(timeout_s=20))
+        return len(client.models(timeout_s=60))
 
 
 def refusal(target: str, tls: bool | TLS | None, kind: str = "blocking") -> str:
@@ -311,7 +311,7 @@ def test_commands_encrypt(
     own = ["--tls-client-certificate", str(app.certificate), "--tls-client-key", str(app.key)]
     assert main(["models", *flags, *own]) == 0
     assert main(["sample", "-n", "2", "--model", "tiny", *flags, *own]) == 0
-    assert main(["models", "--timeout-s", "2", *flags]) == 3
+    assert main(["models", "--timeout-s", "60", *flags]) == 3
     assert "if it wants a client's certificate" in capsys.readouterr().err
     assert main(["models", "--tls-ca", str(tmp_path / "none")]) == 2
     assert f"--tls-ca {tmp_path / 'none'}: does not open: No such file" in capsys.readouterr().err

@@ -28,6 +28,7 @@ class Computation:
         self.calls: list[Call] = []
         self.failing: set[str] = set()
         self.threads: list[str] = []
+        self.workers: list[int] = []
         self.takes_s = 0.0
         self.started = threading.Semaphore(0)
         self._gate = threading.Event()
@@ -36,6 +37,7 @@ class Computation:
     def __call__(self, slices: Sequence[Slice[str]], worker: int) -> tuple[np.ndarray]:
         self.calls.append([(part.work, part.start, part.count) for part in slices])
         self.threads.append(threading.current_thread().name)
+        self.workers.append(worker)
         self.started.release()
         self._gate.wait()
         time.sleep(self.takes_s)
@@ -58,6 +60,7 @@ def run(
     max_queued_samples: int = 1000,
     queue_delay_s: float = 0.0,
     inline_samples: int = 0,
+    lone_samples: int = 0,
 ) -> Computation:
     computation = Computation()
     config = BatchConfig(
@@ -66,10 +69,10 @@ def run(
         workers=workers,
         queue_delay_s=queue_delay_s,
     )
-    batcher = Batcher("test", computation, config, inline_samples=inline_samples)
+    batcher = Batcher("test", computation, config, inline_samples=inline_samples, lone_samples=lone_samples)
 
     async def main() -> None:
-        await asyncio.wait_for(scenario(batcher, computation), 30)
+        await asyncio.wait_for(scenario(batcher, computation), 120)
 
     try:
         asyncio.run(main())
@@ -85,7 +88,13 @@ def values(parts: list[tuple[np.ndarray, ...]]) -> list[int]:
 
 async def started(computation: Computation) -> None:
     """Wait until one more call has started."""
-    assert await asyncio.to_thread(computation.started.acquire, timeout=20)
+    assert await asyncio.to_thread(computation.started.acquire, timeout=60)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a state that other threads bring about."""
+    while not condition():  # noqa: ASYNC110 - there is no event
+        await asyncio.sleep(0.001)
 
 
 async def submitted(batcher: Batcher[str], work: str, count: int, **options: object) -> asyncio.Task:

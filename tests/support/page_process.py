@@ -6,11 +6,12 @@ import contextlib
 import os
 import queue
 import re
-import socket
 import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING
+
+from ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,13 +30,6 @@ sys.addaudithook(hook)
 from ganserve._cli import main
 sys.exit(main(["ui", *sys.argv[2:]]))
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

@@ -32,8 +32,8 @@ def states(repository: Repository) -> dict[str, dict[int, int]]:
     return {model.name: {v.version: v.state for v in model.versions} for model in repository.summaries()}
 
 
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + 20
+def wait_for(condition: Callable[[], object], what: str, *, patience_s: float = 60) -> None:
+    end = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < end, f"timed out waiting for {what}"
         time.sleep(0.01)

@@ -163,7 +163,7 @@ def stalled(gan: GanService, name: str = "tiny") -> Iterator[tuple[threading.Eve
 
     def wait(feed: dict[str, np.ndarray], worker: int = 0) -> list[np.ndarray]:
         running.set()
-        assert release.wait(30)
+        assert release.wait(60)
         return run(feed, worker)
 
     engine.run = wait
@@ -175,7 +175,7 @@ def stalled(gan: GanService, name: str = "tiny") -> Iterator[tuple[threading.Eve
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         await asyncio.sleep(0.005)

@@ -75,7 +75,7 @@ class ServerProcess:
         if self.process.poll() is None:
             self.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -37,13 +37,15 @@ class TinyStyle(TinyModel):
     label_names: tuple[str, ...] = ("zero", "one", "two")
     latent_dimension: int = W
     noise_modes: tuple[model_spec_pb2.NoiseMode.ValueType, ...] = (SEEDED, CONSTANT, NONE)
+    layers: int = LAYERS
+    """L."""
     has_w: bool = True
     """False for a graph that takes only psi."""
 
     @property
     def gains(self) -> NDArray[np.float32]:
         """[1, L, 1]."""
-        return np.float32(2.0) ** -np.arange(LAYERS, dtype=np.float32)[None, :, None]
+        return np.float32(2.0) ** -np.arange(self.layers, dtype=np.float32)[None, :, None]
 
     @property
     def mean(self) -> NDArray[np.float32]:
@@ -54,7 +56,7 @@ class TinyStyle(TinyModel):
     def places(self) -> NDArray[np.int64]:
         """Which of the L * W values each pixel shows, [P]: the layers follow each other from top to bottom."""
         pixels = np.arange(self.size)
-        return pixels * LAYERS // self.size * W + pixels % W
+        return pixels * self.layers // self.size * W + pixels % W
 
     @property
     def stored_noise(self) -> NDArray[np.float32]:
@@ -68,7 +70,7 @@ class TinyStyle(TinyModel):
 
     def truncated(self, w: NDArray[np.float32], psi: float | NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the w's [N, L, W] after truncation; psi is one for all layers, or [L]."""
-        rows = np.broadcast_to(np.asarray(psi, np.float32), LAYERS)[None, :, None]
+        rows = np.broadcast_to(np.asarray(psi, np.float32), self.layers)[None, :, None]
         return self.mean + rows * (w - self.mean)
 
     def pictures(
@@ -87,6 +89,7 @@ class TinyStyle(TinyModel):
 
 STYLE = TinyStyle()
 PLAIN_STYLE = TinyStyle(label_names=(), noise_modes=())
+MANY_LAYERS = TinyStyle(layers=14, shape=(14, 14, 3), label_names=())
 PSI_ONLY = TinyStyle(label_names=(), noise_modes=(), has_w=False)
 
 
@@ -97,7 +100,7 @@ def build_style_package(
     graphs = {"generator.onnx": style_graph(model), "critic.onnx": critic_graph(model)}
     folder = write_package(models_dir, name, 1, model=dataclasses.replace(model), graphs=graphs)
     spec = read_manifest(folder)
-    spec.style.layers, spec.style.w_dimension = LAYERS, W if model.has_w else 0
+    spec.style.layers, spec.style.w_dimension = model.layers, W if model.has_w else 0
     spec.style.noise_modes.extend(model.noise_modes)
     if psi is not None:
         spec.style.default_truncation, spec.style.default_truncation_layers = psi, layers
@@ -112,7 +115,7 @@ def style_graph(model: TinyStyle, *, ignores_given: bool = False) -> onnx.ModelP
         "mean": model.mean,
         "places": model.places,
         "stored_noise": model.stored_noise,
-        "flat_shape": np.array([-1, LAYERS * W], np.int64),
+        "flat_shape": np.array([-1, model.layers * W], np.int64),
         "sample_shape": np.array([-1, *model.shape], np.int64),
         "middle": np.array([1], np.int64),
         "last": np.array([2], np.int64),
@@ -144,12 +147,12 @@ def style_graph(model: TinyStyle, *, ignores_given: bool = False) -> onnx.ModelP
     w = add("Mul", [add("Unsqueeze", ["psi", "last"], "psi_rows"), add("Sub", [w, "mean"], "distance")], "nearer")
     w = add("Add", ["mean", w], "truncated")
     outputs = [helper.make_tensor_value_info("samples", TensorProto.UINT8, ["N", *model.shape])]
-    shapes: dict[str, list[int]] = {"latents": [W], "psi": [LAYERS]}
+    shapes: dict[str, list[int]] = {"latents": [W], "psi": [model.layers]}
     if model.has_w:
         given = add("Greater", [add("Unsqueeze", ["w_given", "both"], "given_cube"), "zero"], "given")
         w = add("Where", [given, "truncated" if ignores_given else "w", "truncated"], "used_w")
-        outputs.append(helper.make_tensor_value_info("used_w", TensorProto.FLOAT, ["N", LAYERS, W]))
-        shapes |= {"mix_latents": [W], "mix": [LAYERS], "w": [LAYERS, W], "w_given": []}
+        outputs.append(helper.make_tensor_value_info("used_w", TensorProto.FLOAT, ["N", model.layers, W]))
+        shapes |= {"mix_latents": [W], "mix": [model.layers], "w": [model.layers, W], "w_given": []}
     values = add("Gather", [add("Reshape", [w, "flat_shape"], "flat_w"), "places"], "shown", axis=1)
     if model.noise_modes:
         shapes |= {"seeded_noise": [], "constant_noise": []}

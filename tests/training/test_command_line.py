@@ -33,6 +33,8 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
             "train digits --ema.half-life-kimg x",
             "error: --ema.half-life-kimg x: not a number. Give one, such as ",
         ),
+        ("train digits --regularisers.r1-gamma many", "error: --regularisers.r1-gamma.start many: not a number."),
+        ("train digits --regularisers.r1_gamma", "error: --regularisers.r1_gamma: needs a value. It sets "),
         ("train digits --threads 1.5", "error: --threads 1.5: not a whole number. Give one, such as 1.\n"),
         ("train digits --stpes 5", "error: --stpes: no such option. Did you mean --steps?\n"),
         ("train digits --lr 1e-3", "error: --lr: no such option. Use --optimisers.generator.learning-rate.start and "),

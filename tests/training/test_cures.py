@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ganserve_training.config import (
+    AdamConfig,
     Anneal,
     ConvolutionalConfig,
     DcganConfig,
@@ -34,6 +35,11 @@ FAST = TrainConfig(
         replace(TrainConfig().optimisers.critic, learning_rate=Anneal(start=3e-3, end=3e-4))
     ),
 )
+
+
+def at_rate(rate: float) -> TrainConfig:
+    """Return FAST with this learning rate."""
+    return replace(FAST, optimisers=OptimisersConfig.both(AdamConfig(learning_rate=Anneal.constant(rate))))
 
 
 def accept(_: TrainConfig) -> None:
@@ -73,6 +79,15 @@ def test_the_first_cure_calms_the_players() -> None:
     assert first["optimisers.critic.learning_rate.end"] == 1e-4  # It falls as much as before.
     assert first["regularisers.r1_gamma.start"] == 0.8
     assert not any(path.startswith("networks.") for path in first)
+
+
+def test_cures_together_leave_a_tenth_of_the_usual_rate() -> None:
+    assert [cure.get("optimisers.critic.learning_rate.start") for cure in cures(at_rate(1e-3))] == [
+        3.3e-4,
+        1.1e-4,
+        1e-4,
+    ]
+    assert not any("learning_rate" in path for cure in cures(at_rate(1e-5)) for path in cure)
 
 
 @pytest.mark.parametrize("kind", CURABLE)

@@ -21,6 +21,7 @@ from ganserve_training.data import (
     Vectors,
     load_split,
     make_batches,
+    prefetched_batches,
 )
 from ganserve_training.data.prefetched_batches import PrefetchedBatches
 from ganserve_training.data.sample_order import flips
@@ -134,7 +135,11 @@ def test_a_killed_worker_is_reported(stored: StoredImages) -> None:
     loader.close()
 
 
-def test_a_broken_pipe_before_the_signal_gives_the_same_error(stored: StoredImages) -> None:
+def test_a_broken_pipe_before_the_signal_gives_the_same_error(
+    stored: StoredImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefetched_batches, "_SIGNAL_S", 60.0)
+
     def died(*_: object) -> None:
         raise RuntimeError("killed by signal")
 

@@ -4,6 +4,7 @@ import pytest
 
 from ganserve_training.cli.train_arguments import read_arguments
 from ganserve_training.config import (
+    Anneal,
     DigitsConfig,
     FolderConfig,
     GridConfig,
@@ -108,3 +109,12 @@ def test_data_may_move_but_not_change_form_on_resume() -> None:
 
 def test_every_source_names_itself() -> None:
     assert all(SOURCES[name].source == name for name in SOURCES.names)
+
+
+def test_a_value_that_may_change_is_given_for_both_ends_at_once() -> None:
+    words = ["--regularisers.r1-gamma", "0.5", "--optimisers.critic.learning_rate=1e-4", "--data.size", "16"]
+    asked = read_arguments(["mnist", *words])
+    assert asked.config.regularisers.r1_gamma == Anneal.constant(0.5)
+    assert asked.config.optimisers.critic.learning_rate == Anneal.constant(1e-4)
+    assert asked.fit is not None
+    assert {"regularisers.r1_gamma.start", "regularisers.r1_gamma.end"} <= asked.fit.given

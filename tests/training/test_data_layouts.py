@@ -13,8 +13,8 @@ from rich.console import Console
 
 from ganserve_training.config import FolderConfig, TrainConfig
 from ganserve_training.data import Samples, load_split
+from ganserve_training.data.describe_samples import describe_samples
 from ganserve_training.data.layouts.split_names import split_of
-from ganserve_training.data.origin import describe_samples
 from ganserve_training.errors import DataError
 from ganserve_training.run.start_or_resume import train
 from image_files import encode, random_pixels, write_folder

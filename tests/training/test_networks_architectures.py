@@ -220,3 +220,12 @@ def test_heads_share_the_features(architecture: str) -> None:
     torch.testing.assert_close(real.scores, as_output(information.critic(made[:2])).scores)
     torch.testing.assert_close(fake.code_logits, as_output(information.critic(made[2:])).code_logits)
     assert real.class_logits is None
+
+
+@pytest.mark.parametrize("architecture", [name for name in IMAGES if name != "progressive"])
+@pytest.mark.parametrize("side", [8, 32, 128])
+def test_a_narrow_critic_without_normalisation_tells_images_apart_from_the_start(architecture: str, side: int) -> None:
+    norm = {"critic_norm": "none"} if architecture == "dcgan" else {}
+    critic = build_networks(config(architecture, width=8, **norm), images(side, labels=0)).critic
+    scores = as_output(critic(torch.rand(16, 1, side, side) * 2 - 1)).scores
+    assert scores.std() > 0.01

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
 
 import grpc
 
+from ganserve._calls.failures import closed_during
 from ganserve._calls.open_streams import AsyncOpenStream, AsyncRequests
 from ganserve._calls.retries import Attempts
-from ganserve._calls.transport import closed_during, new_request_id
+from ganserve._calls.tracing import NO_SPAN
+from ganserve._calls.transport import new_request_id
 from ganserve._calls.waiting import END, AsyncResults, async_in_thread, async_next_item
 from ganserve._errors import DeadlineExceeded, GanserveError
 from ganserve._results.models import ModelInfo
@@ -37,6 +39,7 @@ class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
         self._request_id = new_request_id()
         self._endpoint: Endpoint | None = None
         self._open: AsyncOpenStream | None = None
+        self._span = NO_SPAN
         self._over = False
 
     @abstractmethod
@@ -59,15 +62,19 @@ class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
         """
         if self._over:
             raise StopAsyncIteration
+        if self._span is NO_SPAN:
+            self._span = self._transport.tracing.begin(self._call.method)
         try:
             response = await self._receive() if await self._prepare() else None
             if response is not None:
                 result = await self._transport.parse(self._call.parse, response, slow=self._call.slow)
                 return cast("ResultT", result)
             self._call.finish()
-        except BaseException:
+        except BaseException as error:
+            self._span.end(error)
             await self.close()
             raise
+        self._span.end()
         self._over = True
         raise StopAsyncIteration
 
@@ -85,6 +92,8 @@ class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
             except (TimeoutError, grpc.RpcError) as error:
                 failure = self._failure(error)
             else:
+                if response is not None and not response.ListFields():
+                    continue  # Ray Serve's proxy sends an empty message before the status of a failed stream
                 if response is not None:
                     self._transport.answered(endpoint)
                 return response
@@ -121,11 +130,13 @@ class _AsyncStream(AsyncResults[ResultT], ABC, Generic[ResultT]):
     async def close(self) -> None:
         """End the call and the stream; do nothing if they have ended."""
         self._over = True
+        self._span.end()
         if self._open is not None:
             self._open.cancel()
 
     def __del__(self) -> None:
         if not self._over and self._open is not None:
+            self._span.end()
             self._open.drop()
 
     def __reduce__(self) -> NoReturn:
@@ -164,7 +175,7 @@ class AsyncSampleStream(_AsyncStream["SampleBatch"]):
         return True
 
     def _start(self, method: Any) -> AsyncOpenStream:
-        return AsyncOpenStream(self._transport, method, self._call.remaining(), self._request_id)
+        return AsyncOpenStream(self._transport, method, self._call.remaining(), self._request_id, self._span.headers)
 
 
 class AsyncScoreStream(_AsyncStream["Scores"]):
@@ -211,7 +222,7 @@ class AsyncScoreStream(_AsyncStream["Scores"]):
             self._requests.put(request)
         if self._call.exhausted:
             self._requests.put(None)
-        return AsyncOpenStream(self._transport, method, self._requests, self._request_id)
+        return AsyncOpenStream(self._transport, method, self._requests, self._request_id, self._span.headers)
 
     def _hang_up(self) -> None:
         super()._hang_up()

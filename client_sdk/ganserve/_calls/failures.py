@@ -37,8 +37,9 @@ _CLASSES: dict[grpc.StatusCode, type[errors.GanserveError]] = {
     grpc.StatusCode.CANCELLED: errors.RequestCancelled,
 }  # every other status is a ServerError
 
-# The detail that grpc.aio gives, as INTERNAL, if the connection breaks while a message is being sent.
-_BROKE_WHILE_SENDING = "Internal error from Core"
+# Details of INTERNAL that mean a broken connection: grpc.aio's if it breaks while a message is being sent, that of a
+# stream whose proxy (Envoy) has lost its server, and that of Ray Serve's proxy if a replica dies.
+_BROKE = re.compile(r"Internal error from Core|.*RST_STREAM|The actor (died|\S+ is unavailable)")
 # gRPC's messages if there never was a connection.
 _NEVER_CONNECTED = ("failed to connect", "connections to all backends failing", "resolution", "resolving")
 _NO_TARGET = "target uri is not valid"
@@ -104,7 +105,7 @@ def from_rpc_error(
     target = endpoint.target
     code, details = failure.code(), failure.details() or ""
     rich = _RichDetails.of(failure)
-    if code is grpc.StatusCode.INTERNAL and details.startswith(_BROKE_WHILE_SENDING):
+    if code is grpc.StatusCode.INTERNAL and _BROKE.match(details):
         code = grpc.StatusCode.UNAVAILABLE
     if _NO_TARGET in details:
         return errors.InvalidRequest.of("target", f'is {target!r}; expected "host:port" or a target that gRPC knows')
@@ -203,3 +204,13 @@ def _message(
     if kind is errors.ServerOverloaded and rich.retry_after_s is not None:
         return f"{details}: try again in {rich.retry_after_s:g} s"
     return details or code.name
+
+
+def client_closed() -> errors.ClientClosed:
+    """Return the error of a call of a closed client."""
+    return errors.ClientClosed("this client is closed: make a new one, or keep the calls inside its with block")
+
+
+def closed_during(what: str, request_id: str) -> errors.RequestCancelled:
+    """Return the error of a call or stream that `close()` ended."""
+    return errors.RequestCancelled(f"the client was closed during this {what}", code="CANCELLED", request_id=request_id)

@@ -22,6 +22,7 @@ from ganserve._errors import GanserveError
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from ganserve._calls.tracing import Headers
     from ganserve._calls.transport import AsyncTransport, Transport
 
 
@@ -66,11 +67,13 @@ class AsyncRequests:
 class OpenStream:
     """A call that runs, of a client that blocks."""
 
-    def __init__(self, transport: Transport, method: Any, request: Message | Requests, request_id: str) -> None:
+    def __init__(
+        self, transport: Transport, method: Any, request: Message | Requests, request_id: str, headers: Headers
+    ) -> None:
         """Start the call, with its only request or with all of them."""
         self._transport = transport
         self._requests = request if isinstance(request, Requests) else None
-        rpc = transport.start(method, request, request_id)
+        rpc = transport.start(method, request, request_id, headers)
         self._rpc: Any = rpc if hasattr(rpc, "cancel") else HiddenCall(rpc)
         self._expired = threading.Event()
         _open.add(self)
@@ -129,13 +132,18 @@ class AsyncOpenStream:
     """A call that runs, of a client for asyncio."""
 
     def __init__(
-        self, transport: AsyncTransport, method: Any, request: Message | AsyncRequests, request_id: str
+        self,
+        transport: AsyncTransport,
+        method: Any,
+        request: Message | AsyncRequests,
+        request_id: str,
+        headers: Headers,
     ) -> None:
         """Start the call; see `OpenStream`."""
         self._transport = transport
         self._requests = request if isinstance(request, AsyncRequests) else None
         self._request_id = request_id
-        self._rpc = method(request, metadata=transport.metadata(request_id))
+        self._rpc = method(request, metadata=transport.metadata(request_id, headers))
         self._loop = asyncio.get_running_loop()
 
     async def read(self, left_s: float | None) -> Any:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
 
 import grpc
 
+from ganserve._calls.failures import closed_during
 from ganserve._calls.open_streams import OpenStream, Requests
 from ganserve._calls.retries import Attempts
-from ganserve._calls.transport import closed_during, new_request_id
+from ganserve._calls.tracing import NO_SPAN
+from ganserve._calls.transport import new_request_id
 from ganserve._calls.waiting import END, Results, in_thread, next_item
 from ganserve._errors import DeadlineExceeded, GanserveError
 from ganserve._results.models import ModelInfo
@@ -35,6 +37,7 @@ class _Stream(Results[ResultT], ABC, Generic[ResultT]):
         self._request_id = new_request_id()
         self._endpoint: Endpoint | None = None
         self._open: OpenStream | None = None
+        self._span = NO_SPAN
         self._over = False
 
     @abstractmethod
@@ -57,15 +60,19 @@ class _Stream(Results[ResultT], ABC, Generic[ResultT]):
         """
         if self._over:
             raise StopIteration
+        if self._span is NO_SPAN:
+            self._span = self._transport.tracing.begin(self._call.method)
         try:
             response = self._receive() if self._prepare() else None
             if response is not None:
                 result = self._transport.parse(self._call.parse, response, slow=self._call.slow)
                 return cast("ResultT", result)
             self._call.finish()
-        except BaseException:
+        except BaseException as error:
+            self._span.end(error)
             self.close()
             raise
+        self._span.end()
         self._over = True
         raise StopIteration
 
@@ -83,6 +90,8 @@ class _Stream(Results[ResultT], ABC, Generic[ResultT]):
             except (TimeoutError, grpc.RpcError) as error:
                 failure = self._failure(error)
             else:
+                if response is not None and not response.ListFields():
+                    continue  # Ray Serve's proxy sends an empty message before the status of a failed stream
                 if response is not None:
                     self._transport.answered(endpoint)
                 return response
@@ -119,11 +128,13 @@ class _Stream(Results[ResultT], ABC, Generic[ResultT]):
     def close(self) -> None:
         """End the call and the stream; do nothing if they have ended."""
         self._over = True
+        self._span.end()
         if self._open is not None:
             self._open.cancel()
 
     def __del__(self) -> None:
         if not self._over and self._open is not None:
+            self._span.end()
             self._open.drop()
 
     def __reduce__(self) -> NoReturn:
@@ -162,7 +173,7 @@ class SampleStream(_Stream["SampleBatch"]):
         return True
 
     def _start(self, method: Any) -> OpenStream:
-        return OpenStream(self._transport, method, self._call.remaining(), self._request_id)
+        return OpenStream(self._transport, method, self._call.remaining(), self._request_id, self._span.headers)
 
 
 class ScoreStream(_Stream["Scores"]):
@@ -209,7 +220,7 @@ class ScoreStream(_Stream["Scores"]):
             self._requests.put(request)
         if self._call.exhausted:
             self._requests.put(None)
-        return OpenStream(self._transport, method, self._requests, self._request_id)
+        return OpenStream(self._transport, method, self._requests, self._request_id, self._span.headers)
 
     def _hang_up(self) -> None:
         super()._hang_up()

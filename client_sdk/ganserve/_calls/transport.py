@@ -13,21 +13,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
-from ganserve._calls.failures import REQUEST_ID_KEY, from_rpc_error
+from ganserve._calls.failures import REQUEST_ID_KEY, client_closed, closed_during, from_rpc_error
 from ganserve._calls.forks import forks
 from ganserve._calls.retries import Attempts, may_pass
 from ganserve._calls.servers import Servers
 from ganserve._calls.sizes import USUAL_REQUEST_BYTES, limit_in, too_large
+from ganserve._calls.tracing import Tracing
 from ganserve._calls.unary_calls import largest_request
-from ganserve._errors import ClientClosed, DeadlineExceeded, GanserveError, RequestCancelled
+from ganserve._errors import DeadlineExceeded, GanserveError
 from ganserve._token import check_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
     from ganserve._calls.channel import AsyncConnect, Connect
     from ganserve._calls.rotation import Endpoint
     from ganserve._calls.targets import Target
+    from ganserve._calls.tracing import Headers
     from ganserve._calls.unary_calls import Call
     from ganserve._config import ClientConfig
 
@@ -53,8 +55,12 @@ def new_request_id() -> str:
 class _Base:
     """The decisions that both transports share."""
 
-    def __init__(self, config: ClientConfig, servers: Servers, closed: threading.Event | asyncio.Event) -> None:
+    def __init__(
+        self, config: ClientConfig, servers: Servers, closed: threading.Event | asyncio.Event, tracing: Tracing
+    ) -> None:
         self.config = config
+        self.tracing = tracing
+        """Makes the spans of calls."""
         self._servers = servers
         self._is_closed = closed.is_set
         self._process = os.getpid()
@@ -73,9 +79,9 @@ class _Base:
         """True if this process is a fork of the one that made the client."""
         return os.getpid() != self._process
 
-    def metadata(self, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
-        """Return what is sent with a call; `endpoint` has fetched the token."""
-        return ((REQUEST_ID_KEY, request_id), *self._authorization, *self.config.metadata)
+    def metadata(self, request_id: str, headers: Headers) -> tuple[tuple[str, str | bytes], ...]:
+        """Return what is sent with a call, `headers` of its span included; `endpoint` has fetched the token."""
+        return ((REQUEST_ID_KEY, request_id), *headers, *self._authorization, *self.config.metadata)
 
     def _use_token(self, token: object) -> None:
         self._authorization = (("authorization", f"Bearer {check_token('token', token)}"),)
@@ -110,7 +116,7 @@ class _Base:
                 "not work here: start processes with the method spawn or forkserver, or close clients before a fork"
             )
         if self._is_closed():
-            raise _client_closed()
+            raise client_closed()
 
     def _not_looked_up(self) -> DeadlineExceeded:
         message = f"the name of {self.config.target} was not found in time: raise timeout_s, or check the name servers"
@@ -140,21 +146,13 @@ class _Base:
         return pause_s
 
 
-def _client_closed() -> ClientClosed:
-    return ClientClosed("this client is closed: make a new one, or keep the calls inside its with block")
-
-
-def closed_during(what: str, request_id: str) -> RequestCancelled:
-    """Return the error of a call or stream that `close()` ended."""
-    return RequestCancelled(f"the client was closed during this {what}", code="CANCELLED", request_id=request_id)
-
-
 class Transport(_Base):
     """Sends calls and waits for the answers; any number of threads may use it."""
 
-    def __init__(self, config: ClientConfig, connect: Connect) -> None:
+    def __init__(self, config: ClientConfig, connect: Connect, interceptors: Sequence[object] = ()) -> None:
         self._closed = threading.Event()
-        super().__init__(config, connect(), self._closed)
+        tracing = Tracing(config, interceptors, "GrpcInstrumentorClient")
+        super().__init__(config, connect(), self._closed, tracing)
         self._looked = threading.Condition()
         _open.add(self)
 
@@ -205,13 +203,17 @@ class Transport(_Base):
         """Return the result of a call; ask for the largest request first if this one is unusually large."""
         if (size := call.request.ByteSize()) > self._largest_request:
             self._check_size(call, size, self.unary(largest_request(call.timeout_s)))
+        with self.tracing.begin(call.method) as span:
+            return self._unary(call, span.headers)
+
+    def _unary(self, call: Call[ResultT], headers: Headers) -> ResultT:
         request_id = new_request_id()
         attempts = Attempts(call.timeout_s, self.config.max_attempts)
         while True:
             endpoint = self.endpoint(attempts.left_s)
             try:
                 method = getattr(endpoint.stub, call.method)
-                response = self.start(method, call.request, request_id, timeout=self.share_s(attempts))
+                response = self.start(method, call.request, request_id, headers, timeout=self.share_s(attempts))
             except grpc.RpcError as error:
                 failure = self.failure(endpoint, error, request_id, call.timeout_s)
                 self.pause(endpoint, attempts, failure, call.method)
@@ -220,13 +222,13 @@ class Transport(_Base):
                 self._learn(response)
                 return call.parse(response)
 
-    def start(self, method: Any, request: object, request_id: str, **options: Any) -> Any:
+    def start(self, method: Any, request: object, request_id: str, headers: Headers, **options: Any) -> Any:
         """Call a stub's method."""
         try:
-            return method(request, metadata=self.metadata(request_id), **options)
+            return method(request, metadata=self.metadata(request_id, headers), **options)
         except ValueError:  # gRPC's error for a channel that another thread has just closed
             if self.closed:
-                raise _client_closed() from None
+                raise client_closed() from None
             raise
 
     def parse(self, parse: Callable[[Any], ResultT], response: Any, *, slow: bool) -> ResultT:  # noqa: ARG002
@@ -263,10 +265,11 @@ def _open_none(target: Target, address: str) -> Endpoint:
 class AsyncTransport(_Base):
     """Sends calls from an event loop, whose tasks may all use it."""
 
-    def __init__(self, config: ClientConfig, connect: AsyncConnect) -> None:
+    def __init__(self, config: ClientConfig, connect: AsyncConnect, interceptors: Sequence[object] = ()) -> None:
         """Make no connection yet: the first call connects, and binds the client to its event loop."""
         self._closed = asyncio.Event()
-        super().__init__(config, Servers((), _open_none), self._closed)
+        tracing = Tracing(config, interceptors, "GrpcAioInstrumentorClient")
+        super().__init__(config, Servers((), _open_none), self._closed, tracing)
         self._connect = connect
         self._connecting: asyncio.Future[Servers] | None = None
         self._look_task: asyncio.Future[None] | None = None
@@ -331,6 +334,10 @@ class AsyncTransport(_Base):
         """Return the result of a call; ask for the largest request first if this one is unusually large."""
         if (size := call.request.ByteSize()) > self._largest_request:
             self._check_size(call, size, await self.unary(largest_request(call.timeout_s)))
+        with self.tracing.begin(call.method) as span:
+            return await self._unary(call, span.headers)
+
+    async def _unary(self, call: Call[ResultT], headers: Headers) -> ResultT:
         request_id = new_request_id()
         attempts = Attempts(call.timeout_s, self.config.max_attempts)
         while True:
@@ -338,7 +345,7 @@ class AsyncTransport(_Base):
             try:
                 method = getattr(endpoint.stub, call.method)
                 response = await method(
-                    call.request, timeout=self.share_s(attempts), metadata=self.metadata(request_id)
+                    call.request, timeout=self.share_s(attempts), metadata=self.metadata(request_id, headers)
                 )
             except grpc.RpcError as error:
                 failure = self.failure(endpoint, error, request_id, call.timeout_s)

@@ -29,11 +29,10 @@ _PACKAGES = {
     "ganserve._cli.machine": ("Look after this machine", ""),
 }
 _EXAMPLES = (
-    "examples:",
-    "  ganserve train digits --out runs/digits",
-    "  ganserve export-onnx runs/digits --out models/digits",
-    "  ganserve serve --models models",
-    "  ganserve sample -n 64 --label 7 --out sevens.png",
+    "ganserve train digits --out runs/digits",
+    "ganserve export-onnx runs/digits --out models/digits",
+    "ganserve serve --models models",
+    "ganserve sample -n 64 --label 7 --out sevens.png",
 )
 
 

@@ -62,6 +62,11 @@ def _notes(version: VersionSummary) -> str:
         notes.append(str(version.style))
     if version.controls:
         notes.append(f"controls {', '.join(map(str, version.controls))}")
+    if version.bfloat16:
+        notes.append("bfloat16")
+    if version.lone_threads:
+        samples = "one sample" if version.lone_samples == 1 else f"up to {version.lone_samples} samples"
+        notes.append(f"{samples} alone on {version.lone_threads} threads")
     return "; ".join(notes)
 
 

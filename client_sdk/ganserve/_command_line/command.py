@@ -36,7 +36,7 @@ class Command:
 
     def help(self, argv: Sequence[str]) -> str:  # noqa: ARG002
         """Return what `--help` among these arguments shows."""
-        return help_of(self.app(), ["examples:", *(f"  {example}" for example in self.examples)])
+        return help_of(self.app(), self.examples)
 
     def read(self, argv: Sequence[str]) -> Any:
         """Return the arguments as an instance of the dataclass."""

@@ -45,18 +45,19 @@ def app_of(name: str, options: Iterable[inspect.Parameter], about: str = "") -> 
     return app
 
 
-def help_of(app: App, end: Iterable[str]) -> str:
+def help_of(app: App, examples: Iterable[str], end: Iterable[str] = ()) -> str:
     """Return a command's help: text without colours, so that every terminal, pipe and page shows the same.
 
-    The lines `end`, such as examples, end it.
+    After the options come the lines of `end`, then the examples.
     """
     from rich.console import Console
 
     text, width = io.StringIO(), max(40, min(shutil.get_terminal_size().columns, 120))
     console = Console(file=text, width=width, color_system=None, force_terminal=False, highlight=False, markup=False)
     app.help_print([], console=console)
-    lines = [f"usage: {text.getvalue().strip()}\n", *(fill(line, width, subsequent_indent="      ") for line in end)]
-    return re.sub(r" *\n", "\n", "\n".join(lines)) + "\n"
+    lines = [*end, "examples:", *(f"  {example}" for example in examples)]
+    whole = [f"usage: {text.getvalue().strip()}\n", *(fill(line, width, subsequent_indent="      ") for line in lines)]
+    return re.sub(r" *\n", "\n", "\n".join(whole)) + "\n"
 
 
 def _print_section(console: Any, options: Any, panel: HelpPanel) -> None:  # noqa: ARG001

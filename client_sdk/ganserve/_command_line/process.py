@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ganserve._command_line.options import UsageError
 
@@ -81,11 +81,9 @@ def printable(text: str) -> str:
 
 def complain(line: str) -> None:
     """Write a line to stderr, or nothing where stderr cannot be written."""
-    try:
+    with suppress(OSError):
         sys.stderr.write(f"{printable(line)}\n")
         sys.stderr.flush()
-    except OSError:
-        pass
 
 
 def _open_closed_streams() -> None:

@@ -102,6 +102,12 @@ class VersionSummary:
     """The values that a request may set by name; empty for most models, and unless ready."""
     style: Style | None = None
     """The mapping of a style-based generator; None if it has none, and unless ready."""
+    lone_threads: int = 0
+    """CPU threads of a call that runs alone, where that is faster; 0: as of other calls, or not ready."""
+    lone_samples: int = 0
+    """Most samples of such a call."""
+    bfloat16: bool = False
+    """True if samples are computed in bfloat16."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,6 +194,12 @@ class EngineInfo:
     """Nodes of the graph on each execution provider; empty if onnxruntime does not tell."""
     max_batch_size: int
     """Most samples that run in one call."""
+    lone_threads: int = 0
+    """CPU threads of a call that runs alone, where that is faster; 0: as of other calls."""
+    lone_samples: int = 0
+    """Most samples of such a call."""
+    bfloat16: bool = False
+    """True if it computes in bfloat16."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -264,6 +276,8 @@ class ModelInfo:
     """The graphs in this server."""
     style: Style | None = None
     """The mapping of a style-based generator, whose `truncation` is psi in W; None: `truncation` restricts latents."""
+    package_sha256: str = ""
+    """SHA-256 of the package's manifest, 64 lower-case hexadecimal digits, as in marks of pictures; empty: unknown."""
 
     @property
     def conditional(self) -> bool:

@@ -17,7 +17,7 @@ from ganserve._errors import MissingExtra, ServerUnavailable
 from ganserve.testing._packages import Models, folder_of
 
 # The modules that the extra `server` installs.
-_NEEDED = ("onnxruntime", "grpc_health", "grpc_reflection", "prometheus_client", "scipy", "tritonclient", "PIL")
+_NEEDED = ("onnxruntime", "grpc_health", "grpc_reflection", "prometheus_client", "tritonclient", "PIL")
 _SERVING = re.compile(r"^serving on (\S+)$", re.MULTILINE)
 _PATIENCE_S = 120.0  # a first import of onnxruntime from a slow disk
 _POLL_S = 0.02

@@ -68,6 +68,8 @@ class BoundSession:
         # Captured graphs keep reading and writing this memory, so never free it.
         self._memory = chosen.memory
         self.nodes_by_provider = nodes_by_provider(self.session)
+        self.providers = tuple[str, ...](self.session.get_providers())
+        self.inputs, self.outputs = self.session.get_inputs(), self.session.get_outputs()
 
     def run(self, feed: Feed, outputs: int | None = None) -> list[NDArray[np.generic]]:
         """Return the first `outputs` outputs, or all, for the feed's N samples, at most the largest bucket."""

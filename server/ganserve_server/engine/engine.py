@@ -1,5 +1,7 @@
 """Run one ONNX graph on its sessions, on one device or several. N = batch."""
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Sequence
@@ -10,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_server.engine.bound_session import BoundSession
-from ganserve_server.engine.providers import CPU
+from ganserve_server.engine.lone_calls import LoneCalls, Session, measure_lone_calls
+from ganserve_server.engine.providers import ON_CPU, OPENVINO
 from ganserve_server.engine.sessions import DTYPES, EngineConfig, Feed, PlainSession, trial_failure, uses_tf32
 from ganserve_server.error_text import listed, shown
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError
@@ -62,10 +65,12 @@ class Engine:
         self._outputs = [*outputs, *more_outputs]
         self._usual = len(outputs)
         names = [tensor.name for tensor in self._outputs]
-        kind = BoundSession if config.buckets else PlainSession
-        devices = (0,) if config.provider == CPU else config.devices
+        kind = _session_type(config)
+        devices = (0,) if config.provider in ON_CPU else config.devices
         numbers = [device for device in devices for _ in range(config.instances)]
         self._sessions = [kind(file, content, config, names, device) for device in numbers]
+        self.lone_calls: LoneCalls | None = None
+        """How calls run that run alone; None: like others."""
         self.tf32 = uses_tf32(content, config)
         """True if float32 may be rounded to TF32."""
         self.cuda_graphs = any(session.cuda_graphs for session in self._sessions)
@@ -74,23 +79,34 @@ class Engine:
         """The device of each session, such as "cuda:1"."""
         self.nodes_by_provider = self._sessions[0].nodes_by_provider
         """Number of nodes that each execution provider runs."""
-        described = self._sessions[0].session
-        self.providers = tuple[str, ...](described.get_providers())
+        first = self._sessions[0]
+        self.providers = first.providers
         """The execution providers of its sessions, first choice first."""
-        _check_tensors(file, "input", described.get_inputs(), inputs, exact=True)
-        _check_tensors(file, "output", described.get_outputs(), self._outputs, exact=False)
+        _check_tensors(file, "input", first.inputs, inputs, exact=True)
+        _check_tensors(file, "output", first.outputs, self._outputs, exact=False)
 
     def run(self, feed: Feed, worker: int = 0, *, more: bool = False) -> list[NDArray[np.generic]]:
         """Run the graph on the worker's session; return the outputs chosen at construction, [N, ...].
 
-        `more` asks for those that only some calls need. The GIL is released meanwhile.
+        `more` asks for those that only some calls need. Worker -1 stands for a call that runs alone. The GIL is
+        released meanwhile.
 
         Raises:
             MemoryFullError: The device had no memory left.
             EngineError: The graph failed to run, or an output has a wrong shape or type.
         """
-        outputs = None if more else self._usual
-        return self._checked(feed, self._sessions[worker % len(self._sessions)].run(feed, outputs))
+        outputs, lone = None if more else self._usual, self.lone_calls
+        session = self._sessions[worker % len(self._sessions)] if worker >= 0 or lone is None else lone.session
+        return self._checked(feed, session.run(feed, outputs))
+
+    def measure_lone_calls(self, content: bytes, full: Feed) -> None:
+        """Find out whether calls that run alone are faster on all cores; `full` is a feed of the largest batch."""
+        names = [tensor.name for tensor in self._outputs]
+
+        def make(config: EngineConfig) -> Session:
+            return _session_type(config)(self.file, content, config, names, 0)
+
+        self.lone_calls = measure_lone_calls(make, self._sessions[0], self.config, full, len(content))
 
     def warm_up(self, feeds: Sequence[Feed]) -> list[list[NDArray[np.generic]]]:
         """Run the feeds on every session and return all outputs of the first session for each feed.
@@ -133,7 +149,7 @@ class Engine:
                 break
         return fastest_s
 
-    def _try(self, session: PlainSession | BoundSession, feed: Feed) -> list[NDArray[np.generic]]:
+    def _try(self, session: Session, feed: Feed) -> list[NDArray[np.generic]]:
         count = _count(feed)
         try:
             results = self._checked(feed, session.run(feed))
@@ -154,6 +170,14 @@ class Engine:
                     f"expected {tensor.dtype} {[count, *tensor.sample_shape]}"
                 )
         return results
+
+
+def _session_type(config: EngineConfig) -> type[Session]:
+    if config.provider == OPENVINO:
+        from ganserve_server.engine.openvino_session import OpenVinoSession
+
+        return OpenVinoSession
+    return BoundSession if config.buckets else PlainSession
 
 
 def _count(feed: Feed) -> int:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from ganserve_server.control_groups import cpu_limit
-from ganserve_server.engine.providers import CPU
+from ganserve_server.engine.providers import ON_CPU
 
 _MAX_WORKERS = 16
 
@@ -21,11 +21,16 @@ def choose_parallelism(provider: str, workers: int, threads: int, sessions: int 
     On two cores, 64 samples of an 8x8 generator took 1.4 ms with two calls of one thread, 1.7 ms with one call of two
     spinning threads, and 2.9 ms with two threads that do not spin (`benchmarks/serving/overhead.py`).
     """
-    if provider != CPU:
+    if provider not in ON_CPU:
         return workers or 2 * sessions, threads or 1
     cores = usable_cores()
     workers = workers or min(cores, _MAX_WORKERS)
     return workers, threads or max(1, cores // workers)
+
+
+def choose_lone_threads(provider: str, lone_threads: int) -> int:
+    """Return the most threads of a call that runs alone; 0 means choose."""
+    return lone_threads or (usable_cores() if provider in ON_CPU else 1)
 
 
 def choose_buckets(provider: str, buckets: Sequence[int], max_batch_size: int) -> tuple[int, ...]:
@@ -35,7 +40,7 @@ def choose_buckets(provider: str, buckets: Sequence[int], max_batch_size: int) -
     somewhat larger one, and each size needs its own algorithm search, capture and memory.
     """
     if not buckets:
-        if provider == CPU:
+        if provider in ON_CPU:
             return ()
         buckets = [4**power for power in range(16) if 4**power < max_batch_size]
     return tuple(sorted({*(bucket for bucket in buckets if bucket < max_batch_size), max_batch_size}))

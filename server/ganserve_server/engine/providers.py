@@ -7,6 +7,7 @@ precise reason, and then makes a session: only `session.get_providers()` can be 
 
 import contextlib
 import ctypes
+import importlib.util
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from ganserve_server.errors import ProviderError
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
+OPENVINO = "OpenVINO"
+"""OpenVINO itself, without onnxruntime: `openvino_session`."""
+ON_CPU = frozenset({CPU, OPENVINO})
 
 IDENTITY_GRAPH = bytes.fromhex(
     "08073a370a100a017812017922084964656e746974791201675a0f0a0178120a"
@@ -37,8 +41,18 @@ class ProviderChoice:
     """Why it was chosen, for the startup report."""
 
 
-def choose_provider(provider: Literal["auto", "cuda", "tensorrt", "cpu"]) -> ProviderChoice:
-    """Choose the execution provider; raise ProviderError if CUDA or TensorRT was requested but is not available."""
+def choose_provider(
+    provider: Literal["auto", "cuda", "tensorrt", "openvino", "cpu"], *, bfloat16: bool = False
+) -> ProviderChoice:
+    """Choose the execution provider; raise ProviderError if a requested one is not available.
+
+    `auto` never chooses OpenVINO, whose samples differ in a level of 255 here and there.
+    """
+    if provider == "openvino":
+        obstacle = _openvino_obstacle() or (_bfloat16_obstacle() if bfloat16 else None)
+        if obstacle is not None:
+            raise ProviderError(obstacle)
+        return ProviderChoice(name=OPENVINO, reason="requested, in bfloat16" if bfloat16 else "requested, in float32")
     if provider == "cpu":
         return ProviderChoice(name=CPU, reason="requested")
     obstacle = cuda_obstacle()
@@ -117,3 +131,28 @@ def _tensorrt_obstacle() -> str | None:
     except OSError as error:
         return f"a library of TensorRT is missing ({error}); install NVIDIA's tensorrt package"
     return _session_obstacle(TENSORRT)
+
+
+def _openvino_obstacle() -> str | None:
+    if importlib.util.find_spec("openvino") is None:
+        return (
+            "--provider openvino: OpenVINO is not installed: pip install 'ganserve[openvino]'. To run without it: "
+            "--provider cpu"
+        )
+    try:
+        from ganserve_server.engine.openvino_session import load_libraries
+
+        load_libraries(IDENTITY_GRAPH)
+    except ProviderError:
+        raise
+    except Exception as error:  # noqa: BLE001 - an installation can be broken in any way
+        return f"--provider openvino: OpenVINO cannot be loaded ({error}). To run without it: --provider cpu"
+    return None
+
+
+def _bfloat16_obstacle() -> str | None:
+    from ganserve_server.engine.openvino_session import has_bfloat16
+
+    if has_bfloat16():
+        return None
+    return "--bfloat16: this CPU has no instructions for bfloat16 (AVX-512 BF16 or AMX). Leave it out."

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ganserve_server.engine.cuda_capture_lock import CaptureLock
 from ganserve_server.engine.onnx_files import precision_of
-from ganserve_server.engine.providers import CPU, CUDA, TENSORRT
+from ganserve_server.engine.providers import CPU, CUDA, ON_CPU, TENSORRT
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError, ProviderError
 
 Feed = dict[str, NDArray[np.generic]]
@@ -51,6 +51,12 @@ class EngineConfig:
     """onnxruntime's name of the execution provider, from `providers.choose_provider`."""
     threads: int
     """Threads of one call on the CPU."""
+    calls: int = 1
+    """Simultaneous calls."""
+    lone_threads: int = 1
+    """Most threads of a call that runs alone; at most `threads`: as others."""
+    bfloat16: bool = False
+    """Compute in bfloat16, with 7 bits of mantissa (OpenVINO only)."""
     spinning: bool = False
     """Let these threads spin while they wait for work."""
     buckets: tuple[int, ...] = ()
@@ -85,6 +91,8 @@ class PlainSession:
         self.device = f"cpu:{device}" if device else "cpu"
         self.session = make_session(file, content, config, [(CPU, {})])
         self.nodes_by_provider = nodes_by_provider(self.session)
+        self.providers = tuple[str, ...](self.session.get_providers())
+        self.inputs, self.outputs = self.session.get_inputs(), self.session.get_outputs()
         self._output_names = list(output_names)
         self._options = onnxruntime.RunOptions()  # otherwise onnxruntime makes one for every call
 
@@ -113,6 +121,8 @@ def make_session(
     # onnxruntime's own format would pass by the checks of `onnx_files`.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if config.spinning else "0")
+    # Never spin between calls.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     # On a GPU the CPU runs only the few nodes that CUDA has no kernel for.
     options.intra_op_num_threads = config.threads if config.provider == CPU else 1
     try:
@@ -155,7 +165,7 @@ def uses_tf32(content: bytes, config: EngineConfig) -> bool:
 
     Without TF32 onnxruntime uses no tensor cores in convolutions, not even for float16, which is three times as slow.
     """
-    return config.provider != CPU and (config.tf32 or precision_of(content) in ("float16", "bfloat16"))
+    return config.provider not in ON_CPU and (config.tf32 or precision_of(content) in ("float16", "bfloat16"))
 
 
 def nodes_by_provider(session: onnxruntime.InferenceSession) -> dict[str, int]:

@@ -4,16 +4,17 @@ N = samples, Z = values of one latent.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ganserve_server.engine.engine import Engine, TensorSpec
+from ganserve_server.engine.providers import CPU
 from ganserve_server.engine.sessions import EngineConfig, Feed
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.models.package import Package
 from ganserve_server.models.style_inputs import style_tensors, w_tensors
-from ganserve_server.models.trial import try_critic, try_generator, try_typicality
+from ganserve_server.models.trial import compare_engines, try_critic, try_generator, try_typicality
 
 _FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
@@ -46,23 +47,42 @@ def make_engines(package: Package, config: EngineConfig, feeds: Sequence[Feed]) 
     styles = [] if info.style is None else style_tensors(info.style, info.latent_dimension)
     inputs, rarely = [latents, *labels, *styles], w_tensors(info.style)
     generator = Engine(spec.generator.file, package.generator, config, inputs, [samples], rarely)
+    exact = replace(config, bfloat16=False)  # the calibration and the ranks are those of float32
     critic = typicality = None
     if package.critic is not None:
         critic_inputs = [samples, *labels] if info.critic_takes_labels else [samples]
-        critic = Engine(spec.critic.file, package.critic, config, critic_inputs, scores)
+        critic = Engine(spec.critic.file, package.critic, exact, critic_inputs, scores)
     if package.typicality is not None:
         ranks = TensorSpec(name="typicality", dtype=_FLOAT32)
-        typicality = Engine(spec.typicality.graph.file, package.typicality, config, [samples], [ranks])
+        typicality = Engine(spec.typicality.graph.file, package.typicality, exact, [samples], [ranks])
     critic_feeds = try_generator(generator, info, feeds)
     if critic is not None:
         try_critic(critic, spec, critic_feeds)
+    typicality_feeds = [] if typicality is None else try_typicality(typicality, critic_feeds)
+    generator.measure_lone_calls(package.generator, feeds[-1])
+    if critic is not None and package.critic is not None:
+        critic.measure_lone_calls(package.critic, critic_feeds[-1])
+    if typicality is not None and package.typicality is not None:
+        typicality.measure_lone_calls(package.typicality, typicality_feeds[-1])
     return Engines(
         generator=generator,
         critic=critic,
         typicality=typicality,
         critic_feeds=critic_feeds,
-        typicality_feeds=[] if typicality is None else try_typicality(typicality, critic_feeds),
+        typicality_feeds=typicality_feeds,
     )
+
+
+def check_agreement(package: Package, config: EngineConfig, engines: Engines, feeds: Sequence[Feed]) -> None:
+    """Compare engines of another kind with onnxruntime's on the CPU; raise PackageError if they differ."""
+    reference = make_engines(package, replace(config, provider=CPU, bfloat16=False), feeds)
+    compare_engines(engines.generator, reference.generator, feeds[-1])
+    for ours, theirs, tried in (
+        (engines.critic, reference.critic, reference.critic_feeds),
+        (engines.typicality, reference.typicality, reference.typicality_feeds),
+    ):
+        if ours is not None and theirs is not None:
+            compare_engines(ours, theirs, tried[-1])
 
 
 def _tensor_specs(info: ModelInfo) -> tuple[TensorSpec, list[TensorSpec], TensorSpec, list[TensorSpec]]:

@@ -1,4 +1,4 @@
-"""Describe the values of a latent. Importing this does not load scipy, unlike `latents`."""
+"""Describe the values of a latent."""
 
 import enum
 from dataclasses import dataclass

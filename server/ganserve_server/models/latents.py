@@ -25,8 +25,8 @@ block of four 64-bit words.
   i * m + j.
 
 Sample i therefore depends on (seed, i, distribution, Z, t, K, controls) and on nothing else, and samples i to i + n are
-one contiguous range of counters. Phi and its inverse are scipy's `ndtr` and `ndtri`; another implementation of them can
-differ in the last bit of the float32.
+one contiguous range of counters. Phi and its inverse have the bits of scipy's `ndtr` and `ndtri`
+(`normal_distribution`); another implementation of them can differ in the last bit of the float32.
 """
 
 import enum
@@ -37,9 +37,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from ganserve_server.models.latent_types import Control, Distribution
+from ganserve_server.models.normal_distribution import inverse_normal, normal_share
 
 MAX_INDEX = 2**48
 """Upper limit of offset + count."""
@@ -99,14 +99,12 @@ def _mapped(
         return (words >> np.uint64(40)).astype(np.float32) * np.float32(2**-23) - np.float32(1)
     uniform = _inside_unit(words)
     if truncations is None:
-        ndtri(uniform, out=uniform)
-        return uniform.astype(np.float32)
-    tail = ndtr(-truncations)[:, None]
+        return inverse_normal(uniform)
+    tail = np.array([normal_share(-truncation) for truncation in truncations.tolist()])[:, None]
     uniform *= 1 - 2 * tail
     uniform += tail
     bound = _largest_float32_up_to(truncations)[:, None]
-    ndtri(uniform, out=uniform)
-    return np.clip(uniform.astype(np.float32), -bound, bound)
+    return np.clip(inverse_normal(uniform), -bound, bound)
 
 
 def _inside_unit(words: NDArray[np.uint64]) -> NDArray[np.float64]:

@@ -121,6 +121,7 @@ class Model:
             run,
             config,
             inline_samples=min(engine.quick_samples(feeds[0], feeds[-1], limit_s) for engine, feeds in trials),
+            lone_samples=_lone_samples([engine for engine, _ in trials]),
             prepare=prepare if any(engine.cuda_graphs for engine, _ in trials) else None,
         )
 
@@ -130,7 +131,7 @@ class Model:
 
     def describe(self) -> gan_service_pb2.GetModelResponse:
         """Return the manifest and how the graphs run, the generator first."""
-        response = gan_service_pb2.GetModelResponse(spec=self.spec)
+        response = gan_service_pb2.GetModelResponse(spec=self.spec, package_sha256=self.digest)
         for engine in self.engines():
             response.engines.add(
                 file=engine.file,
@@ -142,6 +143,9 @@ class Model:
                 cuda_graphs=engine.cuda_graphs,
                 tf32=engine.tf32,
                 threads=engine.config.threads,
+                lone_threads=0 if engine.lone_calls is None else engine.lone_calls.threads,
+                lone_samples=0 if engine.lone_calls is None else engine.lone_calls.samples,
+                bfloat16=engine.config.bfloat16,
             )
         return response
 
@@ -258,6 +262,12 @@ def mixed_latents(info: ModelInfo, work: GeneratorWork, start: int, count: int) 
     for index, value in work.controls:
         latents[:, index] = value
     return latents
+
+
+def _lone_samples(engines: Sequence[Engine]) -> int:
+    """Return the most samples of a call that runs alone on all cores: by the slowest graph, which comes first."""
+    lone = engines[0].lone_calls
+    return 0 if lone is None else lone.samples
 
 
 def _placed(slices: Sequence[_SliceT]) -> list[tuple[_SliceT, slice]]:

@@ -17,6 +17,8 @@ from ganserve_server.models.model_info import ModelInfo
 # Allowed difference between a sample alone and in a batch, where providers compute differently: one of 255 levels, 1 %.
 _ALIKE_LEVELS, _ALIKE = 1, 0.01
 _SATURATED, _ODDS_ALIKE = 1e-5, 0.1
+# And by another engine than export's: the largest difference, and in bfloat16 the mean one.
+_ENGINES_ALIKE, _BFLOAT16_ALIKE = 0.01, 0.02
 _RANKS_ALIKE = 0.1  # among few held-out samples, one place is up to 5 %
 
 
@@ -74,6 +76,25 @@ def try_typicality(engine: Engine, critic_feeds: Sequence[Feed]) -> list[Feed]:
             f"{engine.file}: the typicality of a sample differs by {difference:g} alone and in a batch: export again"
         )
     return feeds
+
+
+def compare_engines(engine: Engine, reference: Engine, feed: Feed) -> None:
+    """Compare an engine's outputs with those of onnxruntime on the CPU, which export compared with PyTorch.
+
+    Raises PackageError if samples differ by more than one of 255 levels or 1 % of the largest value; or, in bfloat16,
+    by more than two levels or 2 % on average.
+    """
+    bfloat16 = engine.config.bfloat16
+    for ours, wanted in zip(engine.run(feed), reference.run(feed), strict=True):
+        differences = np.abs(ours.astype(np.float64) - wanted.astype(np.float64))
+        difference = float(differences.mean() if bfloat16 else differences.max())
+        relative = (_BFLOAT16_ALIKE if bfloat16 else _ENGINES_ALIKE) * max(1.0, float(np.abs(wanted).max()))
+        if difference > ((2 if bfloat16 else 1) * _ALIKE_LEVELS if wanted.dtype == np.uint8 else relative):
+            raise PackageError(
+                f"{engine.file}: {engine.providers[0]} computes it with results that differ from onnxruntime's by "
+                f"{difference:.3g}{' on average' * bfloat16}: serve it with "
+                f"{'--no-bfloat16 or ' * bfloat16}--provider cpu"
+            )
 
 
 def _compare(name: str, alone: NDArray[np.generic], in_batch: NDArray[np.generic]) -> None:

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 import onnxruntime
 
 from ganserve.v1 import model_spec_pb2  # noqa: F401 - of the tasks
-from ganserve_server.engine.providers import CPU, IDENTITY_GRAPH
+from ganserve_server.engine.providers import CPU, IDENTITY_GRAPH, ON_CPU, OPENVINO
 from ganserve_server.engine.sessions import EngineConfig, Feed, is_out_of_memory
 from ganserve_server.errors import PackageError, ProviderError
-from ganserve_server.models.engines import make_engines
+from ganserve_server.models.engines import check_agreement, make_engines
 from ganserve_server.models.graph_files import check_graph_files
 from ganserve_server.models.package import Package
 
@@ -61,7 +61,11 @@ def main() -> None:
         except EOFError:
             return
         if not is_limited:
-            _limit(memory_bytes, files=task.engine.provider != CPU)
+            if task.engine.provider == OPENVINO:
+                from ganserve_server.engine.openvino_session import load_libraries
+
+                load_libraries(IDENTITY_GRAPH)
+            _limit(memory_bytes, files=task.engine.provider not in ON_CPU)
             is_limited = True
         signal.alarm(math.ceil(task.timeout_s + _GRACE_S))
         kind, message = _tried(task)
@@ -75,15 +79,17 @@ def _tried(task: Task) -> tuple[str, str]:
     """Try a package and return the kind of outcome, and the message of a failure."""
     try:
         check_graph_files(task.package)
-        make_engines(task.package, task.engine, task.feeds)
+        engines = make_engines(task.package, task.engine, task.feeds)
+        if task.engine.provider == OPENVINO:
+            check_agreement(task.package, task.engine, engines, task.feeds)
     except MemoryError:
         return "memory", ""
     except ProviderError as error:
         return "provider", str(error)
     except PackageError as error:
-        return (
-            ("memory", "") if is_out_of_memory(str(error)) and task.engine.provider == CPU else ("package", str(error))
-        )
+        if is_out_of_memory(str(error)) and task.engine.provider in ON_CPU:
+            return "memory", ""
+        return "package", str(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this package's
         return "package", f"its trial failed: {type(error).__name__}: {error}"
     return "passed", ""

@@ -50,19 +50,19 @@ class TrialProcesses:
         """
         from dataclasses import replace
 
-        from ganserve_server.engine.providers import CPU
+        from ganserve_server.engine.providers import ON_CPU
         from ganserve_server.errors import PackageError, ProviderError
 
         way = package.digest, engine, tuple(len(feed["latents"]) for feed in feeds)
         if way in self._passed:
             return
         # One session is enough, and to measure which is faster is for the server.
-        once = replace(engine, instances=1, devices=engine.devices[:1], cuda_graphs="off")
+        once = replace(engine, instances=1, devices=engine.devices[:1], cuda_graphs="off", lone_threads=1)
         if engine.conv_search == "measure":
             once = replace(once, conv_search="heuristic")
         if engine.conv_layout == "measure":
             once = replace(once, conv_layout="nchw")
-        kind, message = self._run(package, once, feeds, is_reusable=engine.provider == CPU)
+        kind, message = self._run(package, once, feeds, is_reusable=engine.provider in ON_CPU)
         if kind == "provider":
             raise ProviderError(message)
         if kind != "passed":

@@ -53,6 +53,10 @@ class VersionEntry:
             summary.controls.extend(model.spec.latent.controls)
             if model.spec.HasField("style"):
                 summary.style.CopyFrom(model.spec.style)
+            generator = model.engines()[0]
+            summary.bfloat16 = generator.config.bfloat16
+            if (lone := generator.lone_calls) is not None:
+                summary.lone_threads, summary.lone_samples = lone.threads, lone.samples
         return summary
 
 

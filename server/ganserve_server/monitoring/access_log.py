@@ -39,7 +39,7 @@ class AccessLog:
             fields["caller"] = call.identity
         if call.reason:
             fields["reason"] = call.reason
-        if model := _model(call.request):
+        if model := model_of(call.request):
             fields["model"] = model
         text = f"{call.method} {call.code} in {milliseconds:g} ms"
         if call.message:
@@ -77,7 +77,7 @@ class _Allowance:
         return left_out
 
 
-def _model(request: object) -> str:
+def model_of(request: object) -> str:
     """Return the model that a request of any service names; empty if none."""
     for message in (request, getattr(request, "request", None)):
         for field in ("model", "model_name"):

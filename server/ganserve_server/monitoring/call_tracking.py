@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from ganserve_server.identity.identity import Identity
 from ganserve_server.queue.memory_budget import Account
 from ganserve_server.queue.statistics import Histogram
+from ganserve_server.tracing.spans import Trace
 
 REQUEST_ID_KEY = "x-request-id"
 UNKNOWN_METHOD = "unknown"
 OK = "OK"
 
 _REQUEST_ID = re.compile(r"[!-~]{1,64}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-[0-9a-f]{2}.{0,400}")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _random = random.Random()  # ids only identify calls in logs, so they need not be secret
 
@@ -40,6 +42,8 @@ class Call:
     """True once its identity has ended while it ran."""
     account = Account()
     """The memory that it holds."""
+    trace: Trace | None = None
+    """Its spans, if it is traced."""
     stalled = False
     """True once its client was cut off because it sent or read nothing."""
     request: object = None
@@ -58,6 +62,16 @@ class Call:
         else:
             self.request_id = f"{_random.getrandbits(64):016x}"
         """The id that the client sent, or a new one."""
+
+    @property
+    def trace_ids(self) -> tuple[str, str]:
+        """The ids of its trace and span, as logs show them: the client's if it is not traced here; else empty."""
+        if self.trace is not None:
+            return self.trace.trace_id, self.trace.span_id
+        for key, value in self.metadata:
+            if key == "traceparent" and isinstance(value, str) and (sent := _TRACEPARENT.fullmatch(value)):
+                return sent[1], sent[2]
+        return "", ""
 
 
 current_call: contextvars.ContextVar[Call | None] = contextvars.ContextVar("current_call", default=None)

@@ -1,4 +1,4 @@
-"""Format log lines as text or JSON, each with the id of its call."""
+"""Format log lines as text or JSON, each with the id of its call; JSON has its trace, too."""
 
 import datetime
 import json
@@ -11,7 +11,13 @@ from ganserve_server.monitoring.call_tracking import current_call
 LogFormat = Literal["text", "json"]
 
 # Attributes of every record. Others come from `extra` and become fields.
-_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "request_id"}
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "request_id",
+    "trace_ids",
+}
 
 
 def set_up_logging(level: str, log_format: LogFormat) -> None:
@@ -26,6 +32,7 @@ def set_up_logging(level: str, log_format: LogFormat) -> None:
 def _add_request_id(record: logging.LogRecord) -> bool:
     call = current_call.get()
     record.request_id = "" if call is None else call.request_id
+    record.trace_ids = ("", "") if call is None else call.trace_ids
     return True
 
 
@@ -68,6 +75,9 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id := getattr(record, "request_id", ""):
             fields["request_id"] = request_id
+        trace_id, span_id = getattr(record, "trace_ids", ("", ""))
+        if trace_id:
+            fields |= {"trace_id": trace_id, "span_id": span_id}
         fields |= {key: value for key, value in vars(record).items() if key not in _STANDARD_FIELDS}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)

@@ -54,25 +54,35 @@ async def decoded_images(
 
     A file that is damaged, or does not fit the model, raises InvalidRequestError, which names `field`.
     """
+    images, reasons = await decoded_each(threads, files, [encoding] * len(files), shape)
+    wrong = [row for row, reason in enumerate(reasons) if reason]
+    if wrong:
+        raise invalid_field(field, f"file {wrong[0]}{and_others(len(wrong), 'wrong')} {reasons[wrong[0]]}")
+    return images
+
+
+async def decoded_each(
+    threads: PictureThreads,
+    files: Sequence[bytes],
+    encodings: Sequence[tensor_pb2.Encoding.ValueType],
+    shape: tuple[int, ...],
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """Decode files as `decoded_images` does, each by its encoding; return the problem of each, too, "" for none."""
     images = np.empty((len(files), *shape), np.uint8)
 
     def decode(rows: slice) -> list[str]:
-        """Decode the images of these rows and return the problem of each; "" for none."""
+        """Decode the images of these rows and return the problem of each."""
         reasons = []
         for row in range(rows.start, rows.stop):
             try:
-                images[row] = _decode(files[row], encoding, shape)
+                images[row] = _decode(files[row], encodings[row], shape)
             except _RefusedError as error:
                 reasons.append(str(error))
             else:
                 reasons.append("")
         return reasons
 
-    reasons = await threads.map(decode, len(files), images[:1].nbytes)
-    wrong = [row for row, reason in enumerate(reasons) if reason]
-    if wrong:
-        raise invalid_field(field, f"file {wrong[0]}{and_others(len(wrong), 'wrong')} {reasons[wrong[0]]}")
-    return images
+    return images, await threads.map(decode, len(files), images[:1].nbytes)
 
 
 def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -19,16 +19,20 @@ from typing import Generic
 
 from ganserve_server.errors import DeadlineExpiredError, EngineError, RequestError, UnavailableError
 from ganserve_server.queue.admission import Admission
+from ganserve_server.queue.delivery import call_soon, reject, resolve
 from ganserve_server.queue.lanes import Arrays, Lanes, Priority, Slice, Ticket, WorkT
 from ganserve_server.queue.options import BatchConfig, QueueOptions
 from ganserve_server.queue.statistics import GraphStatistics
+from ganserve_server.tracing.spans import NO_SPAN, GraphSpans, batch_span
 
 _Batch = list[tuple[Ticket[WorkT], Slice[WorkT]]]
 
-# Smaller shares are not worth it: a call of few samples, or of little time, costs more than a second worker saves.
-_MIN_SHARE, _MIN_SHARE_S = 8, 1e-3
-# With shorter calls, a worker takes the next requests itself sooner than another thread would wake up.
+# Smaller shares are not worth it: a call of little time costs more than a second worker saves.
+_MIN_SHARE_S = 1e-3
+# With less work, a worker takes the next requests itself sooner than another thread would wake up.
 _WORTH_WAKING_S = 0.5e-3
+# The number of a call that has the machine for itself.
+_ALONE = -1
 # gRPC brings requests one by one, so a call on the event loop first runs other ready callbacks: this many rounds after
 # the last request, and at most this long. A request that stayed alone lets the next one skip that; each further one
 # doubles the number, up to this limit, so that a client with one request at a time holds the loop for at most 3 ms.
@@ -47,6 +51,7 @@ class Batcher(Generic[WorkT]):
         config: BatchConfig,
         *,
         inline_samples: int = 0,
+        lone_samples: int = 0,
         prepare: Callable[[int], None] | None = None,
     ) -> None:
         """Start the workers, and wait for `prepare`, whose errors are raised; without it, they start when needed.
@@ -58,6 +63,8 @@ class Batcher(Generic[WorkT]):
         Up to `inline_samples` waiting samples are computed on the event loop. That is measured before there is work:
         under load, a thread's call seems to take as long as the event loop keeps it waiting.
 
+        While all workers are idle, up to `lone_samples` samples are computed by one call on all cores, number -1.
+
         Each worker's thread calls `prepare` with its number before its first call, one thread at a time.
         """
         self.statistics = GraphStatistics()
@@ -65,6 +72,7 @@ class Batcher(Generic[WorkT]):
         self._run = run
         self._config = config
         self._inline_samples = min(inline_samples, config.max_batch_size)
+        self._lone_samples = lone_samples
         # Taking a lock directly is ten times as fast as taking it through its condition.
         self._lock = threading.Lock()
         self._condition = threading.Condition(self._lock)
@@ -72,7 +80,6 @@ class Batcher(Generic[WorkT]):
         self._admission = Admission(name, self._lanes, self.statistics, config.max_queued_samples)
         self._waits_since = 0.0  # arrival of the first waiting request
         self._samples_per_s = 0.0
-        self._call_s = 0.0
         self._idle = 0
         self._inline_on: asyncio.AbstractEventLoop | None = None  # the loop that the next inline call is scheduled on
         self._skips = self._granted_skips = 0  # requests that run without gathering: left, and granted last
@@ -116,6 +123,7 @@ class Batcher(Generic[WorkT]):
             EngineError: A call failed.
             UnavailableError: The batcher was closed.
         """
+        spans = GraphSpans.of_running(self._name, count)
         with self._lock:
             if self._closed:
                 raise UnavailableError(f"{self._name} was unloaded: try again")
@@ -128,15 +136,17 @@ class Batcher(Generic[WorkT]):
             if skips := alone and self._skips > 0 and count <= self._inline_samples:
                 self._skips -= 1
             else:
-                ticket = Ticket(work, count, options.deadline)
+                ticket = Ticket(work, count, options.deadline, spans=spans)
                 if alone:
                     self._waits_since = ticket.arrived
                 self._lanes.add(ticket, bulk=bulk, priority=options.priority, caller=options.caller)
                 self._schedule(ticket.loop)
         if skips:
-            return [self._run_alone(work, count, options.deadline)]
+            with spans or NO_SPAN:
+                return [self._run_alone(work, count, options.deadline, spans)]
         try:
-            return await ticket.future
+            with spans or NO_SPAN:
+                return await ticket.future
         except asyncio.CancelledError:
             with self._lock:
                 self._withdraw(ticket)
@@ -183,7 +193,7 @@ class Batcher(Generic[WorkT]):
             if self._lanes.queued and not self._closed:
                 self._schedule(loop)
 
-    def _run_alone(self, work: WorkT, count: int, deadline: float | None) -> Arrays:
+    def _run_alone(self, work: WorkT, count: int, deadline: float | None, spans: GraphSpans | None) -> Arrays:
         """Run one request on the event loop, without the lanes."""
         started = time.monotonic()
         if deadline is not None and deadline <= started:
@@ -193,13 +203,14 @@ class Batcher(Generic[WorkT]):
         with self._lock:
             self.statistics.queue_s.observe(0.0)
         try:
-            arrays = self._run([Slice(work, 0, count)], len(self._threads))
+            with batch_span(self._name, [spans] if spans is not None else (), count):
+                arrays = self._run([Slice(work, 0, count)], len(self._threads))
         except Exception as error:  # noqa: BLE001 - as in a worker's call
             failure = self._failure(error)
         else:
             with self._lock:
                 self.statistics.requests += 1
-                self._count(count, time.monotonic() - started)
+                self._count(count, time.monotonic() - started, self._config.workers)
             return arrays
         with self._lock:
             self.statistics.failed += 1
@@ -241,36 +252,45 @@ class Batcher(Generic[WorkT]):
             self._prepared[worker].set_exception(error)
             return
         self._prepared[worker].set_result(None)
-        while slices := self._next_batch():
-            self._compute(slices, worker)
+        while (batch := self._next_batch())[0]:
+            slices, alone = batch
+            self._compute(slices, _ALONE if alone else worker)
 
     def _compute(self, batch: _Batch[WorkT], worker: int, here: asyncio.AbstractEventLoop | None = None) -> None:
         """Run a call and deliver its results. `here` is the current event loop, if this runs on one."""
         started = time.monotonic()
         try:
-            arrays = self._run([part for _, part in batch], worker)
+            served = [ticket.spans for ticket, _ in batch if ticket.spans is not None]
+            with batch_span(self._name, served, sum(part.count for _, part in batch) if served else 0):
+                arrays = self._run([part for _, part in batch], worker)
         except Exception as error:  # noqa: BLE001 - fails these requests; the worker continues
             self._deliver_failure(batch, error)
         else:
-            self._deliver(batch, arrays, time.monotonic() - started, here)
+            calls = 1 if worker == _ALONE else self._config.workers
+            self._deliver(batch, arrays, time.monotonic() - started, calls, here)
 
-    def _next_batch(self) -> _Batch[WorkT]:
-        """Wait for work and take as much as fits into one call; nothing once the batcher is closed."""
+    def _next_batch(self) -> tuple[_Batch[WorkT], bool]:
+        """Wait for work and take as much as fits into one call; nothing once the batcher is closed.
+
+        Also return True if the call has all cores for itself.
+        """
         with self._lock:
             while True:
                 while not self._lanes:
                     if self._closed:
-                        return []
+                        return [], False
                     self._idle += 1
                     self._condition.wait()
                     self._idle -= 1
                 if (delay_s := self._delay_s()) > 0:
                     self._condition.wait(delay_s)
-                elif slices := self._take(self._room()):
+                    continue
+                alone = 0 < self._lanes.queued <= self._lone_samples and self._idle == len(self._threads) - 1
+                if slices := self._take(self._lone_samples if alone else self._room()):
                     break
-            if self._lanes.queued and self._helpers():
+            if self._helpers():
                 self._condition.notify()
-        return slices
+        return slices, alone
 
     def _take(self, room: int) -> _Batch[WorkT]:
         """Take up to `room` samples and fail expired requests; the caller holds the lock."""
@@ -294,16 +314,23 @@ class Batcher(Generic[WorkT]):
         """Return the most samples of the next call; the caller holds the lock."""
         # Leave idle workers their share of the waiting samples, so that even one request uses all of them.
         share = -(-self._lanes.queued // (1 + self._helpers()))
-        least = max(_MIN_SHARE, int(self._samples_per_s / self._config.workers * _MIN_SHARE_S))
-        return min(self._config.max_batch_size, max(share, least))
+        least = int(self._samples_per_s / self._config.workers * _MIN_SHARE_S)
+        return min(self._config.max_batch_size, max(share, least, 1))
 
     def _helpers(self) -> int:
         """Return how many idle workers are worth waking beside a running one; the caller holds the lock."""
-        return self._idle if self._call_s > _WORTH_WAKING_S else 0
+        waiting_s = self._lanes.queued * self._config.workers / self._samples_per_s if self._samples_per_s else 0.0
+        return self._idle if waiting_s > _WORTH_WAKING_S else 0
 
     def _deliver(
-        self, batch: _Batch[WorkT], arrays: Arrays, elapsed_s: float, here: asyncio.AbstractEventLoop | None
+        self,
+        batch: _Batch[WorkT],
+        arrays: Arrays,
+        elapsed_s: float,
+        calls: int,
+        here: asyncio.AbstractEventLoop | None,
     ) -> None:
+        """Deliver the results of a call beside which `calls` - 1 others could run."""
         at = 0
         finished: dict[asyncio.AbstractEventLoop, list[Ticket[WorkT]]] = {}
         alone = len(batch) == 1
@@ -317,23 +344,22 @@ class Batcher(Generic[WorkT]):
                     ticket.closed = True
                     finished.setdefault(ticket.loop, []).append(ticket)
                     self.statistics.requests += 1
-            self._count(at, elapsed_s)
+            self._count(at, elapsed_s, calls)
         for loop, tickets in finished.items():
             if loop is here:
-                _resolve(tickets)
+                resolve(tickets)
             else:
-                _call_soon(loop, _resolve, tickets)
+                call_soon(loop, resolve, tickets)
 
-    def _count(self, samples: int, elapsed_s: float) -> None:
-        """Count a successful call; the caller holds the lock."""
+    def _count(self, samples: int, elapsed_s: float, calls: int) -> None:
+        """Count a successful call of `calls` at a time; the caller holds the lock."""
         self.statistics.calls += 1
         self.statistics.samples += samples
         self.statistics.batch_sizes.observe(samples)
         self.statistics.compute_s.observe(elapsed_s)
-        rate = samples / max(elapsed_s, 1e-6) * self._config.workers
+        rate = samples / max(elapsed_s, 1e-6) * calls
         weight = 0.1 if self._samples_per_s else 1.0
         self._samples_per_s += (rate - self._samples_per_s) * weight
-        self._call_s += (elapsed_s - self._call_s) * weight
 
     def _failure(self, error: Exception) -> RequestError:
         """Return the error for the requests of a failed call."""
@@ -355,27 +381,8 @@ class Batcher(Generic[WorkT]):
     def _fail(self, ticket: Ticket[WorkT], error: RequestError) -> None:
         """Fail a request; the caller holds the lock."""
         self._lanes.close(ticket)
-        _call_soon(ticket.loop, _reject, ticket, error)
+        call_soon(ticket.loop, reject, ticket, error)
 
 
 def _closed(_slices: object, _worker: int) -> Arrays:
     raise UnavailableError("the batcher is closed")
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> None:
-    try:
-        loop.call_soon_threadsafe(callback, *arguments)
-    except RuntimeError:
-        _log.debug("dropped a result: its event loop is closed")
-
-
-def _resolve(tickets: Sequence[Ticket[WorkT]]) -> None:
-    for ticket in tickets:
-        if not ticket.future.done():
-            parts = ticket.parts
-            ticket.future.set_result([*parts.values()] if len(parts) == 1 else [parts[at] for at in sorted(parts)])
-
-
-def _reject(ticket: Ticket[WorkT], error: RequestError) -> None:
-    if not ticket.future.done():
-        ticket.future.set_exception(error)

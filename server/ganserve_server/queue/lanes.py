@@ -25,6 +25,8 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ganserve_server.tracing.spans import GraphSpans
+
 Arrays = tuple[NDArray[np.generic], ...]
 
 WorkT = TypeVar("WorkT")
@@ -69,6 +71,8 @@ class Ticket(Generic[WorkT]):
     """Its caller's lanes."""
     short_of: _PriorityLanes[WorkT] | None = None
     """The lanes in whose short lane it waits, if any."""
+    spans: GraphSpans | None = None
+    """Its spans, if its call is traced."""
 
     def __post_init__(self) -> None:
         self.future = self.loop.create_future()

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from ganserve_server.models.model import Labels, Model
 
@@ -40,8 +39,8 @@ class RejectionConstants:
 
     def acceptance(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probability that each proposal is accepted, from its d, [N]."""
-        accepted: NDArray[np.float64] = expit(_unshifted(log_odds, self.largest_log_odds) - self.gamma)
-        return accepted
+        with np.errstate(over="ignore"):  # to infinity, and so to probability 0
+            return 1 / (1 + np.exp(self.gamma - _unshifted(log_odds, self.largest_log_odds)))
 
 
 def rejection_constants(log_odds: NDArray[np.float64]) -> RejectionConstants:

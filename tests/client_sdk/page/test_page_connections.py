@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from page_process import free_port, running_page
+from page_process import running_page
 from page_reading import IN_A_BROWSER, draw, drawn, fill, said
 from path_proxy import published_below
+from ports import free_port
 from server_process import running_server
 
 if TYPE_CHECKING:

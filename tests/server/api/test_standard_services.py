@@ -25,7 +25,7 @@ from ganserve.v1 import gan_service_pb2
 from ganserve_server.errors import EngineError
 from ganserve_server.monitoring.call_tracking import Call
 from ganserve_server.requests.limits import Limits
-from in_process import in_process_server
+from in_process import in_process_server, wait_for_last_messages
 from stubs import TIMEOUT_S, Stubs, to_array
 from tiny_packages import TinyModel, build_tiny_package, critic_graph, write_package
 
@@ -192,11 +192,9 @@ def test_ended_calls_leave_no_reference_cycles(tmp_path: Path) -> None:
                 for _ in range(5):
                     with contextlib.suppress(grpc.aio.AioRpcError):
                         await server.gan.Sample(gan_service_pb2.SampleRequest(count=count), timeout=TIMEOUT_S)
-                for _ in range(500):  # wait for the last one to end
-                    if not living_calls():
-                        break
-                    await asyncio.sleep(0.01)
-                assert not living_calls()
+                async with asyncio.timeout(TIMEOUT_S):
+                    while living_calls():  # noqa: ASYNC110 - the last one ends after its answer
+                        await asyncio.sleep(0.01)
 
     gc.collect()
     gc.freeze()  # Hide what lives already, such as the calls of other servers in this process.
@@ -213,17 +211,19 @@ def test_a_full_queue_is_resource_exhausted_with_retry_info(tmp_path: Path) -> N
 
     async def main() -> None:
         async with in_process_server(tmp_path, max_queued_samples=64) as server:
-            requests = [gan_service_pb2.SampleRequest(count=5000) for _ in range(10)]
-            calls = [server.gan.Sample(request, timeout=TIMEOUT_S) for request in requests]
-            results = await asyncio.gather(*calls, return_exceptions=True)
-            errors = [result for result in results if isinstance(result, grpc.aio.AioRpcError)]
-            assert errors
-            assert len(errors) < len(results), "at least the first is served"
-            for error in errors:
-                assert error.code() == StatusCode.RESOURCE_EXHAUSTED
+            started, go_on = hold(server.repository.resolve("", 0))
+            request = gan_service_pb2.SampleRequest(count=5000)
+            first = asyncio.ensure_future(server.gan.Sample(request, timeout=TIMEOUT_S))
+            assert await asyncio.to_thread(started.wait, TIMEOUT_S)
+            for _ in range(3):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await server.gan.Sample(request, timeout=TIMEOUT_S)
+                assert caught.value.code() == StatusCode.RESOURCE_EXHAUSTED
                 retry = error_details_pb2.RetryInfo()
-                assert rpc_status.from_call(error).details[0].Unpack(retry)
+                assert rpc_status.from_call(caught.value).details[0].Unpack(retry)
                 assert 0 < retry.retry_delay.ToTimedelta().total_seconds() <= 30
+            go_on.set()
+            assert len((await first).label_names) == 5000
 
     asyncio.run(main())
 
@@ -281,8 +281,9 @@ def test_work_whose_deadline_passes_in_the_queue_is_dropped(tmp_path: Path) -> N
     asyncio.run(main())
 
 
-def test_a_stopping_server_explains_why_it_ends_a_call(tmp_path: Path) -> None:
+def test_a_stopping_server_explains_why_it_ends_a_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_tiny_package(tmp_path)
+    wait_for_last_messages(monkeypatch)
 
     async def main() -> None:
         async with in_process_server(tmp_path) as server:
@@ -296,6 +297,26 @@ def test_a_stopping_server_explains_why_it_ends_a_call(tmp_path: Path) -> None:
             assert caught.value.code() == StatusCode.UNAVAILABLE
             assert server.server.calls.running == 0
             go_on.set()
+
+    asyncio.run(main())
+
+
+def test_a_cut_off_stream_is_told_how_to_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_tiny_package(tmp_path)
+    wait_for_last_messages(monkeypatch)
+
+    async def main() -> None:
+        async with in_process_server(tmp_path) as server:
+            request = gan_service_pb2.StreamSamplesRequest(request=gan_service_pb2.SampleRequest(count=2**40, seed=1))
+            stream = server.gan.StreamSamples(request)
+            await stream.read()
+            draining = asyncio.create_task(server.server.drain(0.2))
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                while await stream.read() is not grpc.aio.EOF:
+                    pass
+            assert await stream.code() == StatusCode.UNAVAILABLE
+            assert "continue at another replica" in await stream.details()
+            assert await draining == 1
 
     asyncio.run(main())
 

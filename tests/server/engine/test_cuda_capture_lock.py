@@ -11,7 +11,7 @@ from ganserve_server.engine.cuda_capture_lock import CaptureLock
 def wait_until(true: object) -> None:
     """Wait for a condition of another thread."""
     assert callable(true)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end
         time.sleep(1e-3)
@@ -19,7 +19,7 @@ def wait_until(true: object) -> None:
 
 def test_calls_run_at_the_same_time() -> None:
     captures = CaptureLock()
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=60)
 
     def call() -> None:
         with captures.shared():
@@ -41,7 +41,7 @@ def test_a_capture_runs_alone_and_before_later_calls() -> None:
     def first() -> None:
         with captures.shared():
             order.append("first call in")
-            assert leave.wait(30)
+            assert leave.wait(60)
             order.append("first call out")
 
     def capture() -> None:
@@ -63,7 +63,7 @@ def test_a_capture_runs_alone_and_before_later_calls() -> None:
     time.sleep(0.01)
     leave.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert order == ["first call in", "first call out", "capture in", "capture out", "second call"]
 
 

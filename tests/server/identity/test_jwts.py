@@ -235,6 +235,8 @@ def test_keys_come_from_an_address(
     keys: Keys, file: CallerFile, key_server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, asked = key_server
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     file.issuer(f"{address}/keys")
     authenticator = Authenticator(file.file)
     assert authenticator.identify([("authorization", f"Bearer {keys.token()}")], None)
@@ -242,8 +244,7 @@ def test_keys_come_from_an_address(
         refused(authenticator, f"Bearer {keys.token(header={'kid': 'new'})}")
         authenticator.look()
     assert asked == ["/keys"]
-    later = time.monotonic() + 11
-    monkeypatch.setattr(time, "monotonic", lambda: later)
+    now += 11
     authenticator.look()
     assert asked == ["/keys"] * 2, "a new key's name was seen"
 

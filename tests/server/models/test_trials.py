@@ -31,7 +31,7 @@ GIB = 2**30
 
 @pytest.fixture
 def trials() -> Iterator[TrialProcesses]:
-    trials = TrialProcesses(timeout_s=60, memory_bytes=GIB)
+    trials = TrialProcesses(timeout_s=600, memory_bytes=GIB)
     yield trials
     trials.close()
 

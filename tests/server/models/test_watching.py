@@ -12,7 +12,7 @@ import pytest
 
 from ganserve_server.errors import UnavailableError
 from ganserve_server.models.repository import Repository
-from repositories import BATCH, ENGINE, FAILED, READY, states, wait_for
+from repositories import BATCH, ENGINE, READY, states, wait_for
 from tiny_packages import build_tiny_package
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ def test_a_package_is_loaded_only_once_it_is_copied_completely(models: Path) -> 
     seen: list[dict[str, dict[int, int]]] = []
     repository.on_change(lambda: seen.append(states(repository)))
     whole = build_tiny_package(models.parent / "elsewhere", "tiny", version=2)
-    repository.watch(0.2)
     target = models / "tiny" / "2"
     target.mkdir()
     for file in sorted(whole.iterdir()):
@@ -52,10 +51,11 @@ def test_a_package_is_loaded_only_once_it_is_copied_completely(models: Path) -> 
             for start in range(0, len(data), 1 + len(data) // 4):
                 out.write(data[start : start + 1 + len(data) // 4])
                 out.flush()
-                time.sleep(0.05)
-    wait_for(lambda: states(repository)["tiny"].get(2) == READY, "the copied version")
+                repository._refresh(settled_only=True)  # what the watching thread does at each check
+    assert seen == []
+    repository._refresh(settled_only=True)
+    assert states(repository)["tiny"][2] == READY
     repository.close()
-    assert all(state["tiny"].get(2, READY) != FAILED for state in seen)
 
 
 def test_watching_continues_after_an_error(models: Path) -> None:
@@ -63,7 +63,7 @@ def test_watching_continues_after_an_error(models: Path) -> None:
     repository.load()
     repository.watch(0.02)
     models.rename(models.with_name("away"))
-    time.sleep(0.1)
+    wait_for(lambda: repository.unreadable, "the folder to be missed")
     models.with_name("away").rename(models)
     build_tiny_package(models, "tiny", version=2)
     wait_for(lambda: states(repository)["tiny"].get(2) == READY, "the new version")

@@ -183,12 +183,12 @@ def test_cancelling_drops_slices_that_have_not_started() -> None:
         begun.append(part.start)
         if len(begun) == 2:
             both.set()
-        assert release.wait(20)
+        assert release.wait(60)
         return [0] * (part.stop - part.start)
 
     async def scenario() -> None:
         task = asyncio.create_task(PictureThreads(2).map(work, 100, 2**30))
-        assert await asyncio.to_thread(both.wait, 20)
+        assert await asyncio.to_thread(both.wait, 60)
         task.cancel()
         release.set()
         with pytest.raises(asyncio.CancelledError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from computation import Computation, behind_a_held_call, run, started, submitted, values
+from computation import Computation, behind_a_held_call, run, started, submitted, until, values
 from ganserve_server.errors import (
     EngineError,
     UnavailableError,
@@ -174,6 +174,7 @@ def test_idle_workers_share_one_request() -> None:
         await asyncio.to_thread(time.sleep, 0.01)
         computation.let_go()
         await slow
+        await until(lambda: batcher._idle == 2)  # its worker is back
         computation.hold()
         task = await submitted(batcher, "a", 32)
         for _ in range(2):
@@ -183,6 +184,41 @@ def test_idle_workers_share_one_request() -> None:
 
     computation = run(scenario, workers=2, max_batch_size=32)
     assert computation.calls[1:] == [[("a", 0, 16)], [("a", 16, 16)]]
+
+
+def test_few_samples_share_idle_workers_too() -> None:
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        computation.takes_s = 0.01
+        await batcher.submit("slow", 1, QueueOptions())
+        computation.takes_s = 0
+        computation.hold()
+        task = await submitted(batcher, "a", 3)
+        for _ in range(3):
+            await started(computation)
+        computation.let_go()
+        assert values(await task) == [0, 1, 2]
+
+    computation = run(scenario, workers=2)
+    assert computation.calls[1:] == [[("a", 0, 2)], [("a", 2, 1)]]
+
+
+def test_a_call_that_runs_alone_has_all_cores() -> None:
+    def wait_until_idle(batcher: Batcher[str]) -> None:
+        end = time.monotonic() + 20
+        while batcher._idle < 2:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+
+    async def scenario(batcher: Batcher[str], computation: Computation) -> None:
+        await batcher.submit("many", 32, QueueOptions())  # starts both workers
+        for count, alone in ((2, True), (3, False), (1, True)):
+            await asyncio.to_thread(wait_until_idle, batcher)
+            computation.workers.clear()
+            assert values(await batcher.submit("a", count, QueueOptions())) == list(range(count))
+            assert (computation.workers == [-1]) is alone
+            assert alone or -1 not in computation.workers
+
+    run(scenario, workers=2, lone_samples=2)
 
 
 def test_an_error_fails_the_requests_of_its_call_only() -> None:

@@ -61,16 +61,16 @@ def test_a_caller_s_calls_beyond_its_turns_wait_in_order_and_others_do_not() -> 
         callers = Callers(MOST_CALLS)
         many, one = callers.enter("many"), callers.enter("one")
         for _ in range(MOST_AT_WORK):
-            await asyncio.wait_for(callers.turn(many), 5)
+            await asyncio.wait_for(callers.turn(many), 60)
         waiting = [asyncio.ensure_future(callers.turn(many)) for _ in range(3)]
-        await asyncio.wait_for(callers.turn(one), 5)
+        await asyncio.wait_for(callers.turn(one), 60)
         assert not any(task.done() for task in waiting)
         waiting[0].cancel()
         callers.end_turn(many)
-        await asyncio.wait_for(waiting[1], 5)
+        await asyncio.wait_for(waiting[1], 60)
         assert not waiting[2].done()
         callers.end_turn(many)
-        await asyncio.wait_for(waiting[2], 5)
+        await asyncio.wait_for(waiting[2], 60)
         for _ in range(MOST_AT_WORK):
             callers.end_turn(many)
         assert many.at_work == 0
@@ -83,7 +83,7 @@ def test_most_calls_beside_another_caller_wait_until_others_are_let_in() -> None
         callers = Callers(MOST_CALLS)
         many = callers.enter("many")
         for _ in range(MOST_AT_WORK):  # alone
-            await asyncio.wait_for(callers.turn(many), 5)
+            await asyncio.wait_for(callers.turn(many), 60)
         for _ in range(MOST_AT_WORK):
             callers.end_turn(many)
         one = callers.enter("one")
@@ -92,7 +92,7 @@ def test_most_calls_beside_another_caller_wait_until_others_are_let_in() -> None
         assert [turn.done() for turn in turns] == [True] * AT_ONCE + [False] * (MOST_AT_WORK - AT_ONCE)
         await callers.turn(one)
         assert many.at_work == AT_ONCE
-        await asyncio.wait_for(asyncio.gather(*turns), 5)
+        await asyncio.wait_for(asyncio.gather(*turns), 60)
         assert many.at_work == MOST_AT_WORK
 
     asyncio.run(scenario())
@@ -105,10 +105,10 @@ def test_held_turns_are_given_after_the_release() -> None:
         holding = asyncio.ensure_future(callers.hold(60))
         await asyncio.sleep(0)
         turns = [asyncio.ensure_future(callers.turn(one)) for _ in range(3)]
-        await asyncio.wait_for(holding, 5)
+        await asyncio.wait_for(holding, 60)
         assert not any(turn.done() for turn in turns)
         callers.release()
-        await asyncio.wait_for(asyncio.gather(*turns), 5)
+        await asyncio.wait_for(asyncio.gather(*turns), 60)
         assert one.at_work == 3
 
     asyncio.run(scenario())

@@ -21,6 +21,12 @@ from ganserve_server.queue.batcher import Batcher
 from ganserve_server.queue.options import QueueOptions
 
 
+@pytest.fixture(autouse=True)
+def _enough_time_to_gather(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the rounds of the loop end the gathering: a busy machine may take longer than the usual time for one."""
+    monkeypatch.setattr(batcher_module, "_MOST_GATHERING_S", 60.0)
+
+
 def test_simultaneous_requests_share_a_short_call_on_the_event_loop() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         tasks = [asyncio.ensure_future(batcher.submit(name, 3, QueueOptions())) for name in ("a", "b", "c")]
@@ -37,9 +43,7 @@ def test_simultaneous_requests_share_a_short_call_on_the_event_loop() -> None:
     assert set(computation.threads) == {threading.main_thread().name}
 
 
-def test_requests_that_arrive_one_by_one_share_a_short_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batcher_module, "_MOST_GATHERING_S", 60.0)  # a busy machine may take longer than the usual time
-
+def test_requests_that_arrive_one_by_one_share_a_short_call() -> None:
     async def scenario(batcher: Batcher[str], _computation: Computation) -> None:
         tasks = []
         for name in ("a", "b", "c", "d"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +153,7 @@ def test_requests_are_read_only_up_to_the_limit_in_flight(gan: GanService, ahead
     run = critic.run
 
     def wait(feed: dict[str, np.ndarray], worker: int = 0) -> list[np.ndarray]:
-        assert release.wait(20)
+        assert release.wait(60)
         return run(feed, worker)
 
     async def requests() -> AsyncIterator[gan_service_pb2.StreamScoresRequest]:
@@ -197,11 +198,9 @@ def test_the_work_ends_when_its_client_leaves(tmp_path: Path) -> None:
             await call.write(request(1000))
         await call.read()
         call.cancel()
-        before = -1
-        while before != model.critic.statistics.samples or model.critic.queued_samples:
-            before = model.critic.statistics.samples
-            await asyncio.sleep(0.2)
-        assert model.leases._count == 0
+        while model.leases._count:  # noqa: ASYNC110 - there is no event
+            await asyncio.sleep(0.01)
+        assert model.critic.queued_samples == 0
 
     run(tmp_path, scenario)
 
@@ -226,15 +225,12 @@ def test_a_deadline_ends_a_stream(tmp_path: Path) -> None:
 
     async def scenario(server: InProcess) -> None:
         call = server.gan.StreamScores(timeout=1)
-
-        async def read_two_answers_to_one_request() -> None:
+        # On a busy machine even the request may be too late.
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await call.write(request())
-            await call.read()  # On a busy machine even this one may be too late.
-            await call.read()
-
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await read_two_answers_to_one_request()
-        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+            for _ in range(2):  # answers to one request
+                await call.read()
+        assert await call.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
     run(tmp_path, scenario)
 

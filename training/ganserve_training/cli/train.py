@@ -74,7 +74,7 @@ class TrainCommand(Command):
         app.usage = "ganserve train [PRESET] [OPTIONS]"
         for place, (name, about) in enumerate(LISTED.items()):
             app.command(f"{__name__}:COMMAND", name=name, help=about, group="presets", sort_key=place)
-        return help_of(app, ["examples:", *(f"  {example}" for example in self.examples)])
+        return help_of(app, self.examples)
 
     def read(self, argv: Sequence[str]) -> Completed:
         """Return the arguments, how they were written, and what to say about choices."""

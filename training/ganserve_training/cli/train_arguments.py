@@ -14,7 +14,7 @@ from ganserve_training.cli.train_options import options_of_config
 from ganserve_training.config import TrainConfig, allowed_choices, with_choices
 from ganserve_training.config.choices import misplaced
 from ganserve_training.config.fitting import DATA_PATHS, Fit
-from ganserve_training.config.serialisation import anneals, changed_config
+from ganserve_training.config.serialisation import anneals, changed_config, flat_config
 from ganserve_training.networks.growth import GrowthConfig
 from ganserve_training.options.checks import refusal
 from ganserve_training.presets import PRESETS
@@ -74,6 +74,7 @@ def read_arguments(argv: Sequence[str]) -> TrainArguments:
             raise UsageError(f"{name}: no such option. Use {_FAMILIAR[name]}.")
     words = with_data(words)
     defaults = preset_defaults(preset, chosen(preset, words))
+    words = _with_both_ends(words, defaults.config)
     for word in words:
         if error := misplaced(defaults.config, word.partition("=")[0]):
             raise error
@@ -130,8 +131,26 @@ def _data_words(words: Sequence[str]) -> tuple[int, int, str] | None:
 def given_options(preset: str, words: Sequence[str]) -> frozenset[str]:
     """Return the options among the arguments, such as "out" and "data.size"."""
     words = with_data(words)
-    options = preset_defaults(preset, chosen(preset, words)).options()
-    return frozenset(parse(app_of(f"ganserve train {preset}", options), words))
+    defaults = preset_defaults(preset, chosen(preset, words))
+    words = _with_both_ends(words, defaults.config)
+    return frozenset(parse(app_of(f"ganserve train {preset}", defaults.options()), words))
+
+
+def _with_both_ends(words: Sequence[str], config: TrainConfig) -> list[str]:
+    """Return the arguments with a value that changes, such as --regularisers.r1-gamma 3, as its start and its end."""
+    changing = {path.removesuffix(".start") for path in flat_config(config) if path.endswith(".start")}
+    result: list[str] = []
+    places = iter(words)
+    for word in places:
+        name, joined, value = word.partition("=")
+        if name.removeprefix("--").replace("-", "_") not in changing:
+            result.append(word)
+            continue
+        value = value if joined else next(places, "")
+        if not value:
+            raise UsageError(f"{name}: needs a value. It sets {name}.start and {name}.end.")
+        result += [f"{name}.start={value}", f"{name}.end={value}"]
+    return result
 
 
 def chosen(preset: str, words: Sequence[str]) -> dict[str, Any]:

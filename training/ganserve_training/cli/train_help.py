@@ -74,13 +74,15 @@ def preset_help(preset: str, words: Sequence[str]) -> str:
         end = ["all options, by section:"]
         end += [f"  --help {name:12} {len(of):2} options: {_about(config, name)}" for name, of in sections.items()]
         end += ["  --help-all"]
+    if any(option.name.endswith("__start") for of in shown.values() for option in of):
+        end.append("NAME.start and NAME.end are the ends of a value that changes; --NAME sets both.")
     prog = f"ganserve train {preset}"
-    end += ["", "examples:", f"  {prog} --out runs/mine", f"  {prog} --steps 500 --json"]
     grouped = []
     for title, those in shown.items():
         group = cyclopts.Parameter(group=cyclopts.Group.create_ordered(title))
         grouped += [each.replace(annotation=Annotated[each.annotation, group]) for each in those]
-    return help_of(app_of(prog, grouped, TrainArguments.__doc__ or ""), end)
+    examples = (f"{prog} --out runs/mine", f"{prog} --steps 500 --json")
+    return help_of(app_of(prog, grouped, TrainArguments.__doc__ or ""), examples, [*end, ""])
 
 
 def _options(preset: str, words: Sequence[str]) -> tuple[TrainConfig, list[Parameter]]:
@@ -103,4 +105,4 @@ def _about(config: TrainConfig, section: str) -> str:
     if part is None:
         return "where, how long and on what to train"
     about = " ".join(re.split(r"[,.:;](?=\s|$)| \(", (type(part).__doc__ or "").strip())[0].split())
-    return f"{about[:1].lower()}{about[1:]}"
+    return about if about[1:2].isupper() else f"{about[:1].lower()}{about[1:]}"

@@ -34,6 +34,7 @@ _LASTING: dict[Kind, float] = {
 measured over many looks already, or end a run at once."""
 _LEAST_SAMPLES = 20_000.0
 """Real samples for which such a trouble must last at least, however short the run is."""
+_LEAST_RATE = 0.1  # ratio of the lowest learning rate that cures lead to, to the usual one
 _EXTREME = 30.0  # ratio to the usual penalty above which the penalty itself may be the trouble
 
 _PLAYERS = ("generator", "critic")
@@ -75,27 +76,30 @@ def _cures(kind: Kind, config: TrainConfig, data: DataInfo) -> Iterator[dict[str
     game = _relativistic(config)
     now = flat_config(config)
     if any(now.get(path, value) != value for path, value in game.items()):
-        yield {**game, **_rates(config, rate, None), **_penalties(config, gamma, 1.0)}
-    yield {**game, **_rates(config, rate / 3, 1 / 3), **_penalties(config, 3 * gamma, 3.0)}
-    yield {**game, **_rates(config, rate / 10, 1 / 10), **_penalties(config, 10 * gamma, 10.0)}
+        yield {**game, **_rates(config, rate), **_penalties(config, gamma, 1.0)}
+    yield {**game, **_rates(config, rate, 1 / 3, 1 / 3), **_penalties(config, 3 * gamma, 3.0)}
+    yield {**game, **_rates(config, rate, 1 / 10, 1 / 10), **_penalties(config, 10 * gamma, 10.0)}
 
 
 def calmer(config: TrainConfig, data: DataInfo) -> dict[str, Any]:
     """Return rates of at most a third, and penalties of at least the usual ones where no constraint stands for them."""
     bounded = config.loss.name == "wasserstein"  # R1 and R2 would be a second constraint.
     penalties = {} if bounded else _penalties(config, penalty_gamma(data, config.batch_size), 1.0)
-    return {**_rates(config, learning_rate(data), 1 / 3), **penalties}
+    return {**_rates(config, learning_rate(data), 1.0, 1 / 3), **penalties}
 
 
-def _rates(config: TrainConfig, most: float, share: float | None) -> dict[str, Any]:
-    """Return learning rates of at most `most` and this share of the present ones; None: of `most`.
+def _rates(config: TrainConfig, usual: float, most: float = 1.0, share: float | None = None) -> dict[str, Any]:
+    """Return learning rates of at most `most` of the usual one and this share of the present ones; None: of `most`.
 
-    They fall as much as before.
+    Several cures together go down to a tenth of the usual rate: with less, a run learns nothing. Rates fall as much as
+    before.
     """
     changes: dict[str, Any] = {}
     for player in _PLAYERS:
         rate: Anneal = getattr(config.optimisers, player).learning_rate
-        start = most if share is None else min(most, rate.start * share)
+        start = usual * most
+        if share is not None:
+            start = max(min(start, rate.start * share), min(rate.start, usual * _LEAST_RATE))
         changes |= _both(f"optimisers.{player}.learning_rate", start, start * rate.end / rate.start)
     return changes
 

@@ -6,6 +6,7 @@ N = batch, Z = latent, E = label embedding, C = channels, H = height, W = width.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.networks.base import Critic, Generator
-from ganserve_training.networks.blocks import LEAK, coarsest_side, level_widths, resolution_levels
+from ganserve_training.networks.blocks import LEAK, coarsest_side, init_weights, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import ImageConfig, NormConfig, Shape, register_architecture
+from ganserve_training.networks.config import ImageConfig, NormConfig, NormKind, Shape, register_architecture
 from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm
 
 
@@ -37,7 +38,7 @@ class DcganGenerator(Generator):
             nn.ConvTranspose2d(widths[i], widths[i + 1], 4, stride=2, padding=1, bias=bias) for i in range(levels - 1)
         )
         self.to_image = nn.ConvTranspose2d(widths[-1], shape[0], 4, stride=2, padding=1)
-        _init_weights(self)
+        _init_for(norm)(self)
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
         """Map [N, Z + E] to images [N, C, H, W] in [-1, 1]."""
@@ -71,7 +72,7 @@ class DcganCritic(Critic):
             nn.Conv2d(widths[i], widths[i + 1], 4, stride=2, padding=1, bias=norm != "batch") for i in range(levels - 1)
         )
         self.norms = nn.ModuleList(Normalisation(norm, width, image=True) for width in widths[1:])
-        self.add_heads((widths[-1] + self.extra_channels) * coarsest_side(shape) ** 2, _init_weights)
+        self.add_heads((widths[-1] + self.extra_channels) * coarsest_side(shape) ** 2, _init_for(norm))
 
     def extract(self, samples: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, the coarsest features in a row]."""
@@ -98,7 +99,16 @@ class DcganConfig(ImageConfig, NormConfig):
     auto_norms = ("batch", "batch")
 
 
-def _init_weights(network: nn.Module) -> None:
+def _init_for(norm: NormKind) -> Callable[[nn.Module], None]:
+    """Return the initialisation for networks with this normalisation.
+
+    The paper's small weights rely on batch normalisation. Without any, each layer would shrink its features: a narrow
+    critic would then score all images alike at first, and the generator make one image a label.
+    """
+    return init_weights if norm == "none" else _init_as_published
+
+
+def _init_as_published(network: nn.Module) -> None:
     """Draw weights from N(0, 0.02), gains of batch norm from N(1, 0.02) (Radford et al. 2016, section 4)."""
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):

@@ -23,13 +23,13 @@ from ganserve_training.presets.images import MNIST
 _OFF = RegularisersConfig.none()
 
 
-def _adam(rate: float) -> OptimisersConfig:
-    return OptimisersConfig.both(AdamConfig(learning_rate=Anneal.constant(rate)))
+def _adam(rate: Anneal) -> OptimisersConfig:
+    return OptimisersConfig.both(AdamConfig(learning_rate=rate))
 
 
 STYLEGAN2_32 = replace(
     MNIST,
-    steps=3000,
+    steps=2000,
     batch_size=32,
     networks=Stylegan2Config(
         latent_dim=64,
@@ -40,13 +40,17 @@ STYLEGAN2_32 = replace(
         style_mixing=0.0,
     ),
     loss=ModifiedMinimaxLoss(),
-    regularisers=replace(_OFF, r1_gamma=Anneal.constant(0.1), interval=16, own_updates=True),
-    optimisers=_adam(2.5e-3),
+    regularisers=replace(_OFF, r1_gamma=Anneal.constant(3.0), interval=4, own_updates=True),
+    optimisers=_adam(Anneal(start=1e-2, end=1e-3)),
     ema=EmaConfig(half_life_kimg=10.0),
-    schedule=ScheduleConfig(),
+    schedule=ScheduleConfig(burn_in_steps=1900),
     output=OutputConfig(samples_every_steps=500),
 )
-"""Small networks, two mapping layers, no mixing and no path length, as the paper's configuration for CIFAR-10."""
+"""Small networks, two mapping layers, no mixing and no path length, as the paper's configuration for CIFAR-10.
+
+The paper's rate of 2.5e-3 is for a hundred times as many steps: with it, and R1 of 0.1 or 3, all samples were still
+alike after 20 thousand images.
+"""
 
 STYLEGAN2_256 = TrainConfig(
     steps=80_000,
@@ -69,7 +73,7 @@ STYLEGAN2_256 = TrainConfig(
         own_updates=True,
         path_length=PathLengthConfig(weight=2.0),
     ),
-    optimisers=_adam(2.5e-3),
+    optimisers=_adam(Anneal.constant(2.5e-3)),
     ema=EmaConfig(half_life_kimg=20.0),
     augmentation=AugmentationConfig(translation_px=32, brightness=0.5, contrast=0.5, ada=AdaConfig(target=0.6)),
     schedule=ScheduleConfig(),

@@ -13,7 +13,7 @@ from ganserve_training.config import TrainConfig
 from ganserve_training.config.fitting import Fit
 from ganserve_training.config.serialisation import check_same_config
 from ganserve_training.data import load_split
-from ganserve_training.data.origin import describe_samples
+from ganserve_training.data.describe_samples import describe_samples
 from ganserve_training.errors import CheckpointError, ConfigChangedError, ConfigError
 from ganserve_training.files import reading, remove_temporary_files
 from ganserve_training.run import launcher_environment as launched

@@ -27,6 +27,7 @@ from typing import Any
 
 import grpc
 
+from ganserve_server.api.grpc import sentry
 from ganserve_server.api.grpc.drain import CUT_OFF, CUT_OFF_UNANSWERED, NO_MORE_REQUESTS, Drain
 from ganserve_server.api.grpc.error_status import client_status, status_code, status_details, status_message
 from ganserve_server.api.grpc.gan_service import Context
@@ -49,6 +50,7 @@ from ganserve_server.errors import (
 )
 from ganserve_server.identity.rules import RULES, Rule
 from ganserve_server.monitoring.access_log import AccessLog
+from ganserve_server.monitoring.call_traces import begin_trace, end_trace
 from ganserve_server.monitoring.call_tracking import (
     OK,
     REQUEST_ID_KEY,
@@ -58,6 +60,7 @@ from ganserve_server.monitoring.call_tracking import (
     MethodStatistics,
     current_call,
 )
+from ganserve_server.tracing.spans import CallTracer
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -71,13 +74,20 @@ class CallHandler(grpc.GenericRpcHandler):
     """All methods of the server, wrapped. The generated `add_…Servicer_to_server` functions register them here."""
 
     def __init__(
-        self, drain: Drain, statistics: CallStatistics, access_log: AccessLog, gate: Gate, guard: Guard
+        self,
+        drain: Drain,
+        statistics: CallStatistics,
+        access_log: AccessLog,
+        gate: Gate,
+        guard: Guard,
+        tracer: CallTracer | None = None,
     ) -> None:
         self._drain = drain
         self._statistics = statistics
         self._access_log = access_log
         self._gate = gate
         self._guard = guard
+        self._tracer = tracer
         self._services: list[grpc.GenericRpcHandler] = []
         self._wrapped: dict[str, Handler] = {}
         self._no_method = self._wrap(_NO_METHOD, statistics.of(UNKNOWN_METHOD), None)
@@ -126,11 +136,14 @@ class CallHandler(grpc.GenericRpcHandler):
         gate, callers, stalls = self._gate, self._gate.callers, self._gate.stalls
         guard = self._guard
         guarded = guard.closed and rule is not None
+        tracer = self._tracer if rule is not None else None
 
         async def unary(_requests: object, context: Context) -> Any:
             call: Any = current_call.get()
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
             statistics.running += 1
+            if tracer is not None:
+                begin_trace(tracer, call)
             call.task = asyncio.current_task()
             drain.unary_calls.add(call)
             caller = None
@@ -165,6 +178,8 @@ class CallHandler(grpc.GenericRpcHandler):
                 call.task = None  # break the reference cycle: the task's context holds the call
                 statistics.running -= 1
                 counts.count(call.code, time.perf_counter() - call.started)
+                if call.trace is not None:
+                    end_trace(call)
                 if log_all or drain.draining or call.code is not OK:
                     self._ended(call, context)
             # Abort last, after counting the call. gRPC keeps this frame in a reference cycle: release its objects.
@@ -176,6 +191,8 @@ class CallHandler(grpc.GenericRpcHandler):
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
             statistics.running += 1
             request: Any
+            if tracer is not None:
+                begin_trace(tracer, call)
             call.task = asyncio.current_task()
             try:
                 peer = context.peer()
@@ -213,6 +230,8 @@ class CallHandler(grpc.GenericRpcHandler):
                 call.task = None
                 statistics.running -= 1
                 counts.count(call.code, time.perf_counter() - call.started)
+                if call.trace is not None:
+                    end_trace(call)
                 if log_all or drain.draining or call.code is not OK:
                     self._ended(call, context)
             request = response = call = None  # as above
@@ -232,8 +251,12 @@ class CallHandler(grpc.GenericRpcHandler):
                     raise
                 await context.abort(*_failure(context, call, UnauthenticatedError(REVOKED)))
 
-        streamed = responses_of if _is_instrumented() else stream
-        return with_function(handler, streamed if handler.response_streaming else unary)
+        function: Any = unary
+        if handler.response_streaming:
+            function = responses_of if _is_instrumented() else stream
+        if rule is not None and sentry.traces_calls():
+            function = sentry.traced_stream(responses_of) if handler.response_streaming else sentry.traced_unary(unary)
+        return with_function(handler, function)
 
     async def _read_stream(
         self, call: Call, reader: MessageReader, requests: AsyncIterator[bytes]

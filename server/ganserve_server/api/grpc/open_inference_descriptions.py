@@ -65,7 +65,7 @@ def model_config(graph: Graph) -> Any:
     batching.priority_levels = _PRIORITY_LEVELS
     batching.default_priority_level = _DEFAULT_LEVEL
     batching.default_queue_policy.allow_timeout_override = True
-    on_gpu = bool(engine.providers) and not engine.providers[0].startswith("CPU")
+    on_gpu = any(device.startswith("cuda") for device in engine.instances)
     kinds = model_config_pb2.ModelInstanceGroup
     config.instance_group.add(kind=kinds.KIND_GPU if on_gpu else kinds.KIND_CPU, count=max(1, len(engine.instances)))
     if info.label_names:

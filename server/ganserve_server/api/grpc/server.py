@@ -19,9 +19,9 @@ from ganserve_server.api.grpc.drain import GRACE_S, Drain
 from ganserve_server.api.grpc.gan_service import GanServicer
 from ganserve_server.api.grpc.gate import Gate
 from ganserve_server.api.grpc.guard import Guard
+from ganserve_server.api.grpc.health_list_and_reflection_v1 import REFLECTION_V1, health_list, reflection_v1
 from ganserve_server.api.grpc.health_service import HealthServicer
 from ganserve_server.api.grpc.listeners import EVERYTHING, Listener
-from ganserve_server.api.grpc.newer_standards import REFLECTION_V1, health_list, reflection_v1
 from ganserve_server.api.grpc.open_inference_service import INFERENCE_SERVICE, InferenceServicer
 from ganserve_server.errors import StartupError
 from ganserve_server.identity.rules import Part
@@ -32,6 +32,7 @@ from ganserve_server.open_inference.inference import Inference
 from ganserve_server.port_errors import check_addresses, find_bind_error, port_error_message
 from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
+from ganserve_server.tracing.spans import CallTracer
 from ganserve_server.unix_socket import UNIX, UnixSocket
 
 if TYPE_CHECKING:
@@ -76,11 +77,12 @@ class GrpcServer:
         tls: ServerTls | None = None,
         guard: Guard | None = None,
         parts: frozenset[Part] = EVERYTHING,
+        tracer: CallTracer | None = None,
     ) -> None:
         """Make the server; 0 seconds are no limit of a connection's age, or of its calls after that.
 
         With `tls` it encrypts the calls that come over TCP. `guard` knows who may call; without one, everybody may.
-        `parts` are those that the address of `bind` answers; `bind_part` opens others.
+        `parts` are those that the address of `bind` answers; `bind_part` opens others. `tracer` traces calls.
         """
         limits = limits or Limits()
         self.gate = Gate(limits)
@@ -90,7 +92,7 @@ class GrpcServer:
         self._drain = Drain(self.calls)
         self.guard = guard or Guard()
         """Lets in callers."""
-        self._handler = CallHandler(self._drain, self.calls, AccessLog(access_log), self.gate, self.guard)
+        self._handler = CallHandler(self._drain, self.calls, AccessLog(access_log), self.gate, self.guard, tracer)
         bounds = (
             ("grpc.max_receive_message_length", limits.max_request_bytes),
             ("grpc.max_send_message_length", limits.max_response_bytes + _SLACK_BYTES),

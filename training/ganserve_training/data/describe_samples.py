@@ -1,0 +1,30 @@
+"""Describe the samples of a run in one line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ganserve_training.data.config import DataConfig
+    from ganserve_training.data.samples import Samples
+
+_NAMED = 6
+
+
+def describe_samples(training: Samples, config: DataConfig) -> str:
+    """Return one line about what is learned from, what is held out, and what was passed over."""
+    info, origin = training.info, training.origin
+    what = "images" if info.is_image else "vectors"
+    names = info.label_names
+    labels = f" of {len(names):,} label{'' if len(names) == 1 else 's'} ({_listed(names)})" if names else ""
+    held_out = f", {origin.total - len(training):,} held out" if origin.total else ""
+    how = f", {origin.how}" if origin.how else ""
+    passed_over = "; ".join(map(str, origin.passed_over))
+    return (
+        f"data: {len(training):,} {what}{labels} to learn from{held_out}; {config}{how}."
+        f"{f' Passed over: {passed_over}.' if passed_over else ''}"
+    )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) if len(names) <= _NAMED else f"{', '.join(names[: _NAMED - 2])}, … {names[-1]}"
