@@ -19,7 +19,8 @@ from ganserve_training.networks.stylegan2 import Stylegan2Config
 Tensors = dict[str, Tensor]
 _OWN = {"resample_filter", "running_mean", "batches"}
 """Buffers that our networks make themselves."""
-_SAMPLES_FOR_STATISTICS, _VALUES_FOR_STATISTICS = 64, 4_000_000
+_LARGE = 256  # pixels from which fewer groups of 4 images are measured
+_GROUPS_SMALL, _GROUPS_LARGE = 16, 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,15 +148,32 @@ def _load(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 @torch.no_grad()
 def measure_deviation(pair: NetworkPair, latent_dim: int, label_count: int, side: int) -> None:
-    """Set the mean of the critic's minibatch deviation, from generated images, so that it can score single samples."""
+    """Set the mean of the critic's minibatch deviation, from generated images, so that it can score single samples.
+
+    The images are made one by one, as large ones take gigabytes; their features are then compared in groups of 4.
+    """
+    layer = pair.critic.get_submodule("b4").get_submodule("mbstd") if has_deviation(pair.critic) else None
+    if layer is None:
+        return
+    features: list[Tensor] = []
     random = torch.Generator().manual_seed(0)
-    batches = max(2, min(_SAMPLES_FOR_STATISTICS, _VALUES_FOR_STATISTICS // (3 * side**2)) // 4)
     pair.generator.eval()
-    pair.critic.train()
-    for _ in range(batches):
-        labels = torch.randint(0, label_count, (4,), generator=random) if label_count else None
-        images = pair.generator(torch.randn(4, latent_dim, generator=random), labels).clamp(-1.0, 1.0)
+    pair.critic.eval()
+    taking = layer.register_forward_pre_hook(lambda _, given: features.append(given[0]))
+    for _ in range(_GROUPS_SMALL * 4 if side < _LARGE else _GROUPS_LARGE * 4):
+        labels = torch.randint(0, label_count, (1,), generator=random) if label_count else None
+        images = pair.generator(torch.randn(1, latent_dim, generator=random), labels).clamp(-1.0, 1.0)
         pair.critic(images, labels)
+    taking.remove()
+    layer.train()
+    for group in torch.split(torch.cat(features), 4):
+        layer(group)
+    layer.eval()
+
+
+def has_deviation(critic: nn.Module) -> bool:
+    """Say whether a critic has a minibatch deviation."""
+    return getattr(critic.get_submodule("b4"), "mbstd", None) is not None
 
 
 def is_low_pass_filter(tensor: Tensor, gain: float = 1.0) -> bool:
