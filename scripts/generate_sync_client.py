@@ -19,6 +19,7 @@ SDK = ROOT / "client_sdk" / "ganserve"
 FILES = {
     "_async_client.py": "_client.py",
     "_async_connection.py": "_connection.py",
+    "_async_verifier.py": "_verifier.py",
     "_calls/async_local.py": "_calls/local.py",
     "_calls/async_streams.py": "_calls/streams.py",
 }
@@ -34,8 +35,8 @@ NAMES = {
 PHRASES = {
     "The asyncio client: draw": "The blocking client: draw",
     "An asyncio client of a ganserve server; its methods are those of `Client`.": "A client of a ganserve server.",
-    "The first call connects and binds the client to its event loop, whose tasks may all use it. Cancelling a task "
-    "cancels its call.": "The first call connects, and any number of threads may use the client.",
+    "The first call connects and binds the client to its event loop. Cancelling a task cancels its call.": "The first "
+    "call connects, and any number of threads may use the client.",
     "for each attempt; it may be a coroutine function. Default": "for each attempt; any thread may call it. Default",
     "GRPC's asyncio interceptors, the first one outermost.": "GRPC's client interceptors "
     "(`grpc.UnaryUnaryClientInterceptor` and its siblings), the first one outermost.",
@@ -51,6 +52,7 @@ PHRASES = {
     "A stream belongs to one task, which reads": "A stream belongs to one thread, which reads",
     "`scripts/generate_sync_client.py` makes `_client.py` of this file.": "",
     "`scripts/generate_sync_client.py` makes `_connection.py` of this file.": "",
+    "`scripts/generate_sync_client.py` makes `_verifier.py` of this file.": "",
     "`scripts/generate_sync_client.py` makes `streams.py` of this file.": "",
     "`scripts/generate_sync_client.py` makes `local.py` of this file.": "",
 }

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
         UnsupportedByModel,
         UnsupportedByServer,
     )
-    from ganserve._results.batch import Sample, SampleBatch
+    from ganserve._marks.mark import Mark
+    from ganserve._marks.signing import Manifest
+    from ganserve._results.batch import SampleBatch
+    from ganserve._results.marking import Marking, PictureSigner
     from ganserve._results.models import (
         Calibration,
         EngineInfo,
@@ -53,8 +56,10 @@ if TYPE_CHECKING:
         Verification,
         VersionSummary,
     )
+    from ganserve._results.sample import Sample
     from ganserve._results.scores import Score, Scores
     from ganserve._results.selection import BestOf, Rejection, Selection, SelectionReport
+    from ganserve._results.verdict import Likeness, PictureVerdict
     from ganserve._tls import TLS
     from ganserve._types import Encoding, ImagesLike, Label, Labels, Noise, Priority
 
@@ -81,6 +86,10 @@ __all__ = [
     "Label",
     "Labels",
     "LatentControl",
+    "Likeness",
+    "Manifest",
+    "Mark",
+    "Marking",
     "MessageTooLarge",
     "MissingExtra",
     "ModelInfo",
@@ -89,6 +98,8 @@ __all__ = [
     "ModelSummary",
     "Noise",
     "PackageFile",
+    "PictureSigner",
+    "PictureVerdict",
     "Priority",
     "Provenance",
     "Rejection",
@@ -122,6 +133,10 @@ _MODULES = (
     "_results.models",
     "_results.selection",
     "_results.scores",
+    "_marks.mark",
+    "_marks.signing",
+    "_results.verdict",
+    "_results.marking",
     "_results.batch",
     "_calls.streams",
     "_calls.async_streams",

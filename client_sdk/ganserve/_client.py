@@ -14,20 +14,21 @@ from ganserve._calls.score_inputs import ScoreInputs
 from ganserve._calls.stream_calls import SampleStreamCall, ScoreStreamCall
 from ganserve._calls.streams import SampleStream, ScoreStream
 from ganserve._calls.waiting import in_thread
-from ganserve._connection import Connection
+from ganserve._verifier import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
 
-    from ganserve._results.batch import Sample, SampleBatch
+    from ganserve._results.batch import SampleBatch
+    from ganserve._results.sample import Sample
     from ganserve._results.scores import Scores
     from ganserve._results.selection import Selection
     from ganserve._types import Encoding, ImagesLike, Label, Labels, Noise, Priority
 
 
-class Client(Connection):
+class Client(Verifier):
     """A client of a ganserve server.
 
         with Client("localhost:50051") as client:
@@ -374,7 +375,7 @@ class Client(Connection):
                 There is one for the model, one for each end that is not drawn, and one for the samples.
 
         Returns:
-            The samples in order, with their latents, or in W with their w's.
+            The samples in order, with their latents; in W, with their w's and the latent of their noise.
 
         Raises:
             InvalidRequest: An argument is wrong, or a latent has another size than the model's.

@@ -12,7 +12,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import PIL.Image
 
-    from ganserve._results.batch import Sample, SampleBatch
+    from ganserve._results.batch import SampleBatch
+    from ganserve._results.sample import Sample
 
 Label: TypeAlias = str | int | np.integer[Any]
 """One label: its name, or its index (never a bool)."""

@@ -21,7 +21,7 @@ from ganserve_server.protection import Protection
 from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
 from ganserve_server.settings import MOVABLE, Configuration, ServerConfig, bracketed
-from ganserve_server.startup import check_folder, load
+from ganserve_server.startup import check_folder, load, marking_of
 from ganserve_server.tracing.export import Tracing
 
 _OK, _CUT_OFF = 0, 1
@@ -41,6 +41,7 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
     check_folder(config)  # Before anything is printed.
     check_exposure(config)
     protection = Protection(config)
+    marking = marking_of(config)
     limits = Limits.of(config)
     tracing = Tracing(config.otlp_endpoint, config.otlp_protocol, config.trace_ratio)
     server = GrpcServer(
@@ -72,7 +73,7 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         repository, report = loading.result()
         if collector is not None:
             collector.follow(repository)
-        await server.start(GanService(repository, limits))
+        await server.start(GanService(repository, limits, marking))
         if config.poll_s:
             repository.watch(config.poll_s)
         gc.freeze()  # the models, too

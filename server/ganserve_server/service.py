@@ -20,6 +20,7 @@ from ganserve_server.models.repository import Repository
 from ganserve_server.pictures.decoding import decoded_images
 from ganserve_server.pictures.encoding import as_uint8, encoded_files
 from ganserve_server.pictures.formats import FORMATS
+from ganserve_server.pictures.marks import Marking
 from ganserve_server.pictures.threads import PictureThreads
 from ganserve_server.queue.byte_budget import ByteBudget
 from ganserve_server.queue.lanes import Priority
@@ -38,7 +39,7 @@ from ganserve_server.requests.responses import (
 )
 from ganserve_server.requests.sample_plan import SamplePlan, plan_sample, plan_stream
 from ganserve_server.requests.score_plan import ScorePlan, plan_score
-from ganserve_server.sampling.drawing import draw, score
+from ganserve_server.sampling.drawing import Drawn, draw, score
 from ganserve_server.sampling.selection import Selector
 from ganserve_server.tracing.spans import part
 
@@ -57,8 +58,9 @@ class GanService:
     `RequestError` if a request is refused or fails.
     """
 
-    def __init__(self, repository: Repository, limits: Limits | None = None) -> None:
+    def __init__(self, repository: Repository, limits: Limits | None = None, marking: Marking | None = None) -> None:
         self.repository = repository
+        self._marking = marking or Marking()
         self.limits = limits or Limits()
         self._selector = Selector()
         self._threads = PictureThreads()
@@ -82,9 +84,9 @@ class GanService:
                 priority = priority_of(request.priority)
                 model.generator.check_room(request.count, priority=priority, caller=account.caller_key)
             if is_quick(account.request_bytes, request):
-                plan = plan_sample(model, request, self.limits)
+                plan = plan_sample(model, request, self.limits, self._marking)
             else:
-                plan = await asyncio.to_thread(plan_sample, model, request, self.limits)
+                plan = await asyncio.to_thread(plan_sample, model, request, self.limits, self._marking)
             account.hold(_ANSWER_COPIES * plan.count * plan.bytes_held_per_sample)
             options = QueueOptions(deadline=deadline, priority=plan.priority, caller=account.caller_key)
             return await self._answer(model, plan, plan.work, plan.count, options, chunk=False)
@@ -115,9 +117,9 @@ class GanService:
         named = request.request.model, request.request.version
         with self.repository.lease(*named, field="request.model") as model:
             if is_quick(account.request_bytes, request.request):
-                plan, chunk_size = plan_stream(model, request, self.limits)
+                plan, chunk_size = plan_stream(model, request, self.limits, self._marking)
             else:
-                plan, chunk_size = await asyncio.to_thread(plan_stream, model, request, self.limits)
+                plan, chunk_size = await asyncio.to_thread(plan_stream, model, request, self.limits, self._marking)
             account.hold(_CHUNKS_HELD * _ANSWER_COPIES * min(chunk_size, plan.count) * plan.bytes_held_per_sample)
 
             async def answer(start: int) -> gan_service_pb2.StreamSamplesResponse | bytes:
@@ -231,12 +233,29 @@ class GanService:
         files = None
         if plan.encoding in FORMATS:
             with part("encode", {"ganserve.encoding": FORMATS[plan.encoding].name, "ganserve.samples": count}):
-                files = await encoded_files(self._threads, drawn.samples, plan.encoding)
+                files = await self._files(plan, work, drawn)
         if count <= _ON_LOOP_SAMPLES and count * plan.bytes_per_sample < _OFF_LOOP_BYTES:
             response = gan_service_pb2.SampleResponse()
-            set_sample_response(response, model.info, plan, work, drawn, files)
+            set_sample_response(response, model, plan, work, drawn, files)
             return response
-        return await asyncio.to_thread(serialised_answer, model.info, plan, work, drawn, files, chunk=chunk)
+        return await asyncio.to_thread(serialised_answer, model, plan, work, drawn, files, chunk=chunk)
+
+    async def _files(self, plan: SamplePlan, work: GeneratorWork, drawn: Drawn) -> list[bytes]:
+        """Return the picture files of samples, marked unless the plan says otherwise."""
+        marks = plan.marks
+        if marks is None:
+            return await encoded_files(self._threads, drawn.samples, plan.encoding)
+        labels = [label for part in drawn.labels for label in part.tolist()]
+        latents = [latent for part in drawn.latents for latent in part] if work.latents is not None else None
+
+        def xmp(place: int) -> bytes:
+            return marks.xmp(
+                work.offset + place,
+                labels[place] if labels else None,
+                None if latents is None else latents[place],
+            )
+
+        return await encoded_files(self._threads, drawn.samples, plan.encoding, xmp, marks.signed)
 
     async def _score(
         self, request: gan_service_pb2.ScoreRequest, options: QueueOptions, account: Account, request_bytes: int

@@ -96,6 +96,14 @@ class ServerConfig:
     open_health: bool = True
     """Let callers that the server does not know ask for its health: grpc.health.v1, /healthz and /readyz, and the Open
     Inference Protocol's. They see no model."""
+    mark_pictures: bool = True
+    """Say in PNG, JPEG and WebP files that they are generated, and by which model, version, package, seed, index and
+    label, as XMP."""
+    c2pa_certificate: Path | None = None
+    """PEM file with a certificate for C2PA and those of the authorities below the root. With it, picture files have a
+    signed C2PA manifest, too (needs the extra c2pa)."""
+    c2pa_key: Path | None = None
+    """PEM file with the private key of --c2pa-certificate."""
     provider: Literal["auto", "cuda", "tensorrt", "openvino", "cpu"] = "auto"
     """Execution provider. auto: CUDA if available, else onnxruntime on the CPU. cuda, tensorrt: refuse to start without
     it. openvino: OpenVINO on the CPU, whose samples differ in a level of 255 here and there."""
@@ -200,6 +208,7 @@ class ServerConfig:
             raise ValueError(f"{flag} {given}: needs --tls-certificate. Give both, or neither.")
         if self.tls_certificate is not None and self.tls_key is None:
             raise ValueError(f"--tls-certificate {self.tls_certificate}: needs its private key. Give it by --tls-key.")
+        self._check_marking()
         for name in MOVABLE:
             value = getattr(self, name)
             if value not in ("on", "off") and not _ADDRESS.fullmatch(value):
@@ -227,6 +236,17 @@ class ServerConfig:
                 raise ValueError(f"--batch-buckets {bucket}: must be 1 to --max-batch-size, which is {most}.")
         if queued < most:
             raise ValueError(f"--max-queued-samples {queued}: must be at least --max-batch-size, which is {most}.")
+
+    def _check_marking(self) -> None:
+        if (self.c2pa_certificate is None) != (self.c2pa_key is None):
+            given, other = ("certificate", "key") if self.c2pa_key is None else ("key", "certificate")
+            value = self.c2pa_certificate or self.c2pa_key
+            raise ValueError(f"--c2pa-{given} {value}: needs --c2pa-{other}. Give both, or neither.")
+        if self.c2pa_certificate is not None and not self.mark_pictures:
+            raise ValueError(
+                f"--c2pa-certificate {self.c2pa_certificate}: signs marks, and --no-mark-pictures switches them off. "
+                "Leave out either."
+            )
 
     @property
     def folder(self) -> Path:

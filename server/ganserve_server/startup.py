@@ -10,11 +10,27 @@ from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import RequestError, StartupError
 from ganserve_server.models.repository import Repository
 from ganserve_server.models.trial_process import TrialProcesses
+from ganserve_server.pictures.marks import Marking
 from ganserve_server.queue.options import INLINE_BELOW_S, BatchConfig
 from ganserve_server.settings import ServerConfig
 
 _SMALL_BATCH_SIZE = 256
 _MOST_LABELS = 12
+
+
+def marking_of(config: ServerConfig) -> Marking:
+    """Return how the settings mark pictures; raise StartupError if the C2PA certificate or key cannot sign."""
+    if config.c2pa_certificate is None or config.c2pa_key is None:
+        return Marking(on=config.mark_pictures)
+    from ganserve._marks.signing import C2paSigner, NoC2paError, SigningError
+
+    try:
+        signer = C2paSigner(config.c2pa_certificate, config.c2pa_key)
+    except NoC2paError as error:
+        raise StartupError(f"--c2pa-certificate {config.c2pa_certificate}: {error}.") from error
+    except SigningError as error:
+        raise StartupError(f"--c2pa-{error.argument} {error}") from error
+    return Marking(on=True, signer=signer)
 
 
 def check_folder(config: ServerConfig) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ganserve import ModelInfo, ModelSummary, SampleBatch, Scores
+    from ganserve import ModelInfo, ModelSummary, PictureVerdict, SampleBatch, Scores
     from server_process import ServerProcess
 
 
@@ -49,6 +49,9 @@ class SyncApi:
 
     def interpolate(self, *args: Any, **kwargs: Any) -> SampleBatch:
         return self.client.interpolate(*args, **kwargs)
+
+    def verify(self, *args: Any, **kwargs: Any) -> PictureVerdict:
+        return self.client.verify(*args, **kwargs)
 
     def models(self, **kwargs: Any) -> list[ModelSummary]:
         return self.client.models(**kwargs)
@@ -109,6 +112,9 @@ class AsyncApi:
 
     def interpolate(self, *args: Any, **kwargs: Any) -> SampleBatch:
         return self.runner.run(self.client.interpolate(*args, **kwargs))
+
+    def verify(self, *args: Any, **kwargs: Any) -> PictureVerdict:
+        return self.runner.run(self.client.verify(*args, **kwargs))
 
     def models(self, **kwargs: Any) -> list[ModelSummary]:
         return self.runner.run(self.client.models(**kwargs))

@@ -127,3 +127,11 @@ def test_restarts_behind_a_balancer_fail_no_call(tmp_path: Path) -> None:
     assert figures["servers_that_sent_goaway"] == 2
     assert set(figures["answered"]) == {"SDK", "SDK stream", "gRPC", "gRPC stream"}
     assert min(figures["answered"].values()) > 0
+
+
+@pytest.mark.slow
+def test_the_cost_of_marks_is_measured(tmp_path: Path) -> None:
+    figures, printed = measured("marking.py", tmp_path / "figures.json", "--count", "2", "--rounds", "1")
+    assert "| 32x32 gray | PNG | marked |" in printed
+    for found in figures.values():
+        assert 500 < found["marked"][1] - found["bare"][1] < 1500

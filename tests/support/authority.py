@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = datetime.timedelta(days=1)
 
@@ -54,8 +54,12 @@ class Authority:
         from_days: float = -1,
         to_days: float = 5,
         file: str | None = None,
+        pictures: bool = False,
     ) -> Pair:
-        """Return a certificate for host names and IP addresses; it is valid for some days around now."""
+        """Return a certificate for host names and IP addresses; it is valid for some days around now.
+
+        With `pictures` it is for C2PA's signatures.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = _builder(subject, self._name, key, from_days, to_days)
@@ -64,6 +68,8 @@ class Authority:
             others.append(x509.UniformResourceIdentifier(uri))
         if others:
             builder = builder.add_extension(x509.SubjectAlternativeName(others), critical=False)
+        if pictures:
+            builder = _for_pictures(builder, key, self._key)
         pair = Pair(self._folder / f"{file or name}.pem", self._folder / f"{file or name}.key")
         pair.certificate.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
         pair.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -81,6 +87,34 @@ def _builder(
         serial_number=x509.random_serial_number(),
         not_valid_before=now + from_days * _DAY,
         not_valid_after=now + to_days * _DAY,
+    )
+
+
+def _for_pictures(
+    builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey, authority: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    """Add what C2PA asks of a certificate (C2PA Technical Specification, "X.509 certificates")."""
+    usage = dict.fromkeys(
+        (
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "key_cert_sign",
+            "crl_sign",
+            "encipher_only",
+            "decipher_only",
+        ),
+        False,
+    )
+    email = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key())
+    return (
+        builder.add_extension(x509.KeyUsage(digital_signature=True, **usage), critical=True)
+        .add_extension(email, critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(identifier, critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 
 

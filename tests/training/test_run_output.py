@@ -54,9 +54,10 @@ def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:
 def test_a_grid_holds_every_sample_row_by_row(tmp_path: Path, channels: int, mode: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8, channels), np.uint8)
     path = tmp_path / "samples" / "grid.png"
-    save_sample_grid(path, pixels, columns=3)
+    save_sample_grid(path, pixels, columns=3, generated=channels > 1)
     assert [file.name for file in path.parent.iterdir()] == ["grid.png"]
     with Image.open(path) as image:
+        assert (b"trainedAlgorithmicMedia" in image.info.get("xmp", b"")) == (channels > 1)
         assert (image.mode, image.size) == (mode, (3 * 50 + 2, 2 * 50 + 2))  # Tiles of 48 pixels, gaps of 2.
         shown = np.asarray(image).reshape(102, 152, channels)
     for index in range(6):

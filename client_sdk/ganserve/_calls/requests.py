@@ -85,6 +85,8 @@ def sample_request(
         request.label_names.extend(labels.names)
     if encoding != "raw":
         request.encoding = _encoding(encoding)
+        # The files only travel: pictures that the SDK writes get their marks then.
+        request.unmarked = True
     if priority != "normal":
         request.priority = _priority(priority)
     if return_scores is not False:

@@ -29,6 +29,7 @@ from ganserve._results.models import (
     Verification,
     VersionSummary,
 )
+from ganserve._results.origin import Origin
 from ganserve._results.picture_reading import decode_images
 from ganserve._results.scores import Scores
 from ganserve._results.selection import SelectionReport
@@ -79,10 +80,19 @@ def sample_batch(
         version=response.version,
         scores=_per_sample(response.scores, count, "scores", np.float32) if scored else None,
         probabilities=_per_sample(response.probabilities, count, "probabilities", np.float32) if scored else None,
-        latents=from_tensor(response.latents, "latents") if request.return_latents else None,
+        latents=_latents(response, request),
         w=from_tensor(response.w, "w's") if request.return_w else None,
         selection=_copy(SelectionReport, response.selection) if selected else None,
+        origin=Origin(response.package_sha256, request, complete=not request.HasField("w")),
     )
+
+
+def _latents(
+    response: gan_service_pb2.SampleResponse, request: gan_service_pb2.SampleRequest
+) -> npt.NDArray[np.float32] | None:
+    if request.return_latents:
+        return from_tensor(response.latents, "latents")
+    return from_tensor(request.latents, "latents") if request.HasField("latents") else None
 
 
 def _samples(
@@ -162,6 +172,7 @@ def model_info(response: gan_service_pb2.GetModelResponse) -> ModelInfo:
         files=tuple(_copy(PackageFile, file) for file in spec.files),
         provenance=_provenance(spec.provenance),
         engines=tuple(_copy(EngineInfo, engine) for engine in response.engines),
+        package_sha256=response.package_sha256,
     )
 
 

@@ -18,11 +18,12 @@ from ganserve._argument_checks import check_flag, kind_of
 from ganserve._calls.arrays import as_array
 from ganserve._calls.labels import LabelFields, label_fields
 from ganserve._errors import InvalidRequest
-from ganserve._results.batch import Sample, SampleBatch
+from ganserve._results.batch import SampleBatch
 from ganserve._results.conversions import as_images
 from ganserve._results.input_source import NeedsFittingError, Source
 from ganserve._results.picture_file import resized, without_inks
 from ganserve._results.picture_reading import ENDINGS, fit_channels, open_picture, read_pixels
+from ganserve._results.sample import Sample
 from ganserve._results.tables import SUFFIXES, read_samples
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import numpy as np
 from ganserve import BestOf, Client, ModelInfo, Rejection, SampleBatch, Selection
 from ganserve._argument_checks import MAX_INDEX, check_integer
 from ganserve._cli.given_w import GivenW
+from ganserve._cli.marking import MarkingArguments
 from ganserve._cli.progress import Progress
 from ganserve._cli.shared import ModelArguments, command, label_of, say, say_json
 from ganserve._command_line.options import flag
@@ -40,7 +41,7 @@ _EXAMPLES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleArguments(ModelArguments):
+class SampleArguments(ModelArguments, MarkingArguments):
     """Draw samples from a model of a server, and write them."""
 
     count: int = flag(16, aliases=("-n",))
@@ -99,14 +100,15 @@ def _sample(arguments: SampleArguments) -> int:
     for name, value in (("--scale", arguments.scale), ("--captions", arguments.captions)):
         if value and kind != "png":
             raise InvalidRequest.of(name, "is for one picture: add --out NAME.png")
-    controls = _controls(arguments.control)
-    select = None if arguments.select is None else _selection(arguments.select)
+    controls = read_controls(arguments.control)
+    select = None if arguments.select is None else read_selection(arguments.select)
     if arguments.walk_to is not None:
         _check_walk(arguments)
     if arguments.return_w and kind != "npz":
         raise InvalidRequest.of("--return-w", "writes w's to an archive only: add --out NAME.npz")
     given = None if arguments.w is None else _given_w(arguments)
     count = arguments.count if given is None else len(given.w)
+    mark = arguments.marking
     started = time.monotonic()
     with Client(arguments.target, timeout_s=arguments.timeout_s, **arguments.connection) as client:
         info = client.model(arguments.model, arguments.version)
@@ -114,13 +116,13 @@ def _sample(arguments: SampleArguments) -> int:
         batches = []
         for batch in _with_progress(_draw(client, info, arguments, controls, select, given), count):
             if kind == "folder" and arguments.out is not None:
-                batch.save(arguments.out)
+                batch.save(arguments.out, mark=mark)
             # Keep samples only for what is written at the end: there may be more than fit into memory.
             keep = kind in ("png", *_TABLES) or info.sample.kind == "vector"
             batches.append(batch if keep else replace(batch, samples=np.empty((len(batch), 0), np.uint8)))
     batch = SampleBatch.concatenate(batches)
     if arguments.out is not None and kind == "png":
-        batch.save_grid(arguments.out, scale=arguments.scale, captions=arguments.captions)
+        batch.save_grid(arguments.out, scale=arguments.scale, captions=arguments.captions, mark=mark)
     elif arguments.out is not None and kind in _TABLES:
         _TABLES[kind](batch, arguments.out)
     if arguments.json:
@@ -222,7 +224,7 @@ _TABLES: dict[str, Callable[[SampleBatch, Path], object]] = {
 }
 
 
-def _selection(text: str) -> Selection:
+def read_selection(text: str) -> Selection:
     """Read best-of:N or rejection:N."""
     method, _, number = text.partition(":")
     if method not in ("best-of", "rejection") or not number.isdecimal() or not 1 <= int(number) <= MOST_PROPOSALS:
@@ -266,7 +268,7 @@ def _given_w(arguments: SampleArguments) -> GivenW:
     return GivenW.read(arguments.w)
 
 
-def _controls(given: Sequence[str]) -> dict[str, float] | None:
+def read_controls(given: Sequence[str]) -> dict[str, float] | None:
     """Read the controls, NAME=FLOAT each, by name."""
     controls: dict[str, float] = {}
     for text in given:

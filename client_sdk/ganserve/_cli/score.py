@@ -49,7 +49,7 @@ class ScoreArguments(ModelArguments):
 
 
 def _score(arguments: ScoreArguments) -> int:
-    files = _expand(arguments.files)
+    files = expand(arguments.files)
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's; ours refuses such pictures.
     with Client(arguments.target, timeout_s=arguments.timeout_s, **arguments.connection) as client:
         results = []
@@ -93,7 +93,7 @@ def _score_fitted(client: Client, picture: PictureFile, arguments: ScoreArgument
     return client.score(images, label, model=info.name, version=info.version)
 
 
-def _expand(files: Sequence[Path]) -> list[Path]:
+def expand(files: Sequence[Path]) -> list[Path]:
     """Return the files, with each folder replaced by its pictures."""
     if not files:
         raise InvalidRequest.of("FILE", "is missing; expected one picture at least, such as sevens.png")

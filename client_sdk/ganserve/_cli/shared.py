@@ -29,6 +29,7 @@ _ARGUMENTS = {
     "a": "seed",
     "b": "walk_to",
     "images": "files",
+    "picture": "files",
     "path": "out",
     "tls.ca": "tls_ca",
     "tls.certificate": "tls_client_certificate",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganserve import Client, InvalidRequest
+from ganserve._cli.marking import MarkingArguments
 from ganserve._cli.page_protection import PageProtection
 from ganserve._cli.shared import ServerArguments, command, say
 from ganserve._command_line.options import flag
@@ -33,7 +34,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 @dataclass(frozen=True, kw_only=True)
-class UiArguments(ServerArguments):
+class UiArguments(ServerArguments, MarkingArguments):
     """Serve a page for browsers: samples, walks between them, scores of pictures, facts about models."""
 
     models: Path | None = flag(None, metavar="DIR")
@@ -67,6 +68,7 @@ def _ui(arguments: UiArguments) -> int:
     protection = PageProtection.of(
         arguments.password_file, arguments.page_certificate, arguments.page_key, insecure=arguments.insecure
     )
+    mark = arguments.marking
     with _listener(arguments.host, arguments.port) as listener:
         protection.check(arguments.host, listener)
         with _no_proxies():
@@ -79,7 +81,7 @@ def _ui(arguments: UiArguments) -> int:
             if arguments.models is None
             else Client.local(arguments.models)
         )
-        with client, serving(client, listener, root_path, protection):
+        with client, serving(client, listener, root_path, protection, mark):
             say(f"the page of {client.target} is at {_url(listener, protection.scheme)}")
             sys.stdout.flush()
             while not stop.wait(1):  # A signal handler runs only between waits.

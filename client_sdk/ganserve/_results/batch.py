@@ -12,7 +12,9 @@ import numpy as np
 from ganserve._argument_checks import check_suffix
 from ganserve._errors import InvalidRequest
 from ganserve._results.conversions import as_images, kind_of_samples, to_torch
-from ganserve._results.pictures import grid_png, has_pillow, picture_png, sample_png, save_each, save_grid, to_pil
+from ganserve._results.origin import Origin
+from ganserve._results.pictures import grid_png, has_pillow, sample_png, save_each, save_grid, to_pil
+from ganserve._results.sample import Sample
 from ganserve._results.selection import SelectionReport
 from ganserve._results.tables import write_csv
 from ganserve._results.whole_files import whole_file
@@ -26,72 +28,9 @@ if TYPE_CHECKING:
     import PIL.Image
     import torch
 
+    from ganserve._results.marking import Marking
+
 _MOST_SHOWN = 200  # samples in a notebook's picture
-
-
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Sample:
-    """One sample of a batch."""
-
-    array: npt.NDArray[Any]
-    """The sample: an image uint8 [H, W, C] (float32 with encoding="float32"), or a vector float32 [D]."""
-    index: int
-    """Its index in the seed's sequence: `client.sample(1, …, seed=seed, offset=index)` draws this sample."""
-    label: int | None
-    """Its label's index; None for an unconditional model."""
-    label_name: str | None
-    """Its label's name; None for an unconditional model."""
-    score: float | None
-    """The critic's own output, higher for more realistic; None without `return_scores`."""
-    probability: float | None
-    """Calibrated probability that it is real rather than this generator's, 0 to 1; None without `return_scores`."""
-    seed: int | None
-    """The seed it was drawn with; None if it was made from given latents."""
-    model: str
-    """Name of the model that drew it."""
-    version: int
-    """Version of the model that drew it."""
-    latent: npt.NDArray[np.float32] | None = None
-    """Its latent, float32 [Z]; None without `return_latents`."""
-    w: npt.NDArray[np.float32] | None = None
-    """Its w's, float32 [L, W], mixed and truncated; None without `return_w`."""
-
-    @property
-    def image(self) -> npt.NDArray[np.uint8]:
-        """The image, uint8 [H, W, C], for every encoding.
-
-        Raises:
-            UnsupportedByModel: The model makes vectors.
-        """
-        return as_images(self.array, 3, self.model)
-
-    def to_pil(self) -> PIL.Image.Image:
-        """Return the sample as a Pillow image.
-
-        Raises:
-            UnsupportedByModel: The model makes vectors.
-            MissingExtra: Pillow is not installed.
-        """
-        return to_pil(self.image)
-
-    def to_torch(self) -> torch.Tensor:
-        """Return the sample as a new PyTorch tensor: an image [C, H, W] or a vector [D]; see `SampleBatch.to_torch`.
-
-        Raises:
-            MissingExtra: PyTorch is not installed.
-        """
-        return to_torch(self.array, 3)
-
-    def __repr__(self) -> str:
-        label = "" if self.label is None else f", label={self.label} {self.label_name!r}"
-        score = "" if self.score is None else f", score={self.score:.3g}"
-        return f"Sample({kind_of_samples(self.array.dtype, self.array.shape)}{label}, index={self.index}{score})"
-
-    def _repr_png_(self) -> bytes | None:
-        """Return the image for a notebook, enlarged if tiny; None for a vector, or without Pillow."""
-        if self.array.ndim != 3 or not has_pillow():
-            return None
-        return picture_png(self.image)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -122,11 +61,13 @@ class SampleBatch:
     """Calibrated probabilities that each sample is real rather than this generator's, float32 [N]; None without
     `return_scores`."""
     latents: npt.NDArray[np.float32] | None = None
-    """The samples' latents, float32 [N, Z]; None without `return_latents`."""
+    """The samples' latents, float32 [N, Z]; None without `return_latents`, unless they were given."""
     w: npt.NDArray[np.float32] | None = None
     """The samples' w's, float32 [N, L, W], mixed and truncated; None without `return_w`."""
     selection: SelectionReport | None = None
     """The report of `select`; None without it, and for a part of a batch."""
+    origin: Origin | None = None
+    """The package and the options that the samples were drawn with, for the marks of pictures; None: unknown."""
 
     @classmethod
     def _of(cls, **fields: Any) -> SampleBatch:
@@ -158,7 +99,8 @@ class SampleBatch:
                 raise InvalidRequest.of("batches", f"have {name.replace('_', ' ')} in part; expected all or none")
             else:
                 merged[name] = sum(parts, ()) if name == "label_names" else np.concatenate(parts)
-        return replace(first, selection=SelectionReport.total(batch.selection for batch in batches), **merged)
+        selection = SelectionReport.total(batch.selection for batch in batches)
+        return replace(first, selection=selection, origin=Origin.common([each.origin for each in batches]), **merged)
 
     @property
     def images(self) -> npt.NDArray[np.uint8]:
@@ -193,12 +135,13 @@ class SampleBatch:
         """
         return to_torch(self.samples, 4)
 
-    def png(self, i: int, *, scale: int = 1) -> bytes:
+    def png(self, i: int, *, scale: int = 1, mark: Marking = True) -> bytes:
         """Return the PNG file of sample i, with its label, model and seed, such as for a web server's answer.
 
         Args:
             i: The sample's place in the batch; negative ones count from the end.
             scale: Width and height of a sample's pixel in the picture.
+            mark: As for `save_grid`.
 
         Raises:
             IndexError: There is no such sample.
@@ -206,19 +149,33 @@ class SampleBatch:
             UnsupportedByModel: The model makes vectors.
             MissingExtra: Pillow is not installed.
         """
-        return sample_png(self, range(len(self))[i], scale=scale)
+        return sample_png(self, range(len(self))[i], scale=scale, mark=mark)
 
-    def grid_png(self, *, columns: int | None = None, scale: int | None = None, captions: bool = False) -> bytes:
+    def grid_png(
+        self, *, columns: int | None = None, scale: int | None = None, captions: bool = False, mark: Marking = True
+    ) -> bytes:
         """Return the PNG file that `save_grid` writes; the arguments and errors are the same."""
-        return grid_png(self, columns=columns, scale=scale, captions=captions)
+        return grid_png(self, columns=columns, scale=scale, captions=captions, mark=mark)
 
     @overload
     def save_grid(
-        self, path: str | os.PathLike[str], *, columns: int | None = ..., scale: int | None = ..., captions: bool = ...
+        self,
+        path: str | os.PathLike[str],
+        *,
+        columns: int | None = ...,
+        scale: int | None = ...,
+        captions: bool = ...,
+        mark: Marking = ...,
     ) -> Path: ...
     @overload
     def save_grid(
-        self, path: IO[bytes], *, columns: int | None = ..., scale: int | None = ..., captions: bool = ...
+        self,
+        path: IO[bytes],
+        *,
+        columns: int | None = ...,
+        scale: int | None = ...,
+        captions: bool = ...,
+        mark: Marking = ...,
     ) -> None: ...
     def save_grid(
         self,
@@ -227,6 +184,7 @@ class SampleBatch:
         columns: int | None = None,
         scale: int | None = None,
         captions: bool = False,
+        mark: Marking = True,
     ) -> Path | None:
         """Write the samples as one PNG; `ganserve score` and `Client.score` can cut it into the same samples again.
 
@@ -238,6 +196,8 @@ class SampleBatch:
             columns: Samples in a row. Default: up to 32 if rows are labels or latents, else a nearly square picture.
             scale: Width and height of a sample's pixel in the picture. Default: samples are at least 28 pixels wide.
             captions: Write labels and, if there are any, scores beside the samples. `score` cuts them off again.
+            mark: Say in the file, as XMP, that it is generated, and what it takes to draw it again, for `verify`. A
+                `PictureSigner` adds a signed C2PA manifest. False writes only the picture, which `score` cannot cut.
 
         Returns:
             The file's path; None for an open file.
@@ -247,13 +207,14 @@ class SampleBatch:
             UnsupportedByModel: The model makes vectors.
             MissingExtra, OSError: Pillow is not installed; the file cannot be written.
         """
-        return save_grid(self, path, columns=columns, scale=scale, captions=captions)
+        return save_grid(self, path, columns=columns, scale=scale, captions=captions, mark=mark)
 
-    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
+    def save(self, folder: str | os.PathLike[str], *, mark: Marking = True) -> list[Path]:
         """Write each sample as a PNG, named for its index and label.
 
         Args:
             folder: The folder, made if missing; files of the same names are overwritten.
+            mark: As for `save_grid`.
 
         Returns:
             The files' paths, in order.
@@ -263,7 +224,7 @@ class SampleBatch:
             MissingExtra: Pillow is not installed.
             OSError: A file cannot be written.
         """
-        return save_each(self, folder)
+        return save_each(self, folder, mark=mark)
 
     def save_npz(self, path: str | os.PathLike[str]) -> Path:
         """Write all fields that are not None as a compressed NumPy archive.
@@ -279,9 +240,12 @@ class SampleBatch:
             OSError: The file cannot be written.
         """
         file = check_suffix(path, ".npz")
-        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "selection"}
+        others = ("selection", "origin")
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in others}
         if self.selection is not None:
             arrays |= {"proposed": self.selection.proposed, "accepted": self.selection.accepted}
+        if self.origin is not None:
+            arrays |= {"package_sha256": self.origin.package_sha256 or None, "options": self.origin.options or None}
         if self.seed is not None:
             arrays["seed"] = np.uint64(self.seed)
         stored: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
@@ -344,6 +308,7 @@ class SampleBatch:
             version=self.version,
             latent=None if self.latents is None else self.latents[i],
             w=None if self.w is None else self.w[i],
+            origin=self.origin,
         )
 
     def __repr__(self) -> str:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ganserve._results.origin import Origin
+
 
 class Drawn(Protocol):
     """Samples that a model drew; `SampleBatch` documents the fields."""
@@ -28,6 +30,10 @@ class Drawn(Protocol):
     def scores(self) -> npt.NDArray[np.float32] | None: ...
     @property
     def probabilities(self) -> npt.NDArray[np.float32] | None: ...
+    @property
+    def latents(self) -> npt.NDArray[np.float32] | None: ...
+    @property
+    def origin(self) -> Origin | None: ...
     @property
     def seed(self) -> int | None: ...
     @property

@@ -276,6 +276,8 @@ class ModelInfo:
     """The graphs in this server."""
     style: Style | None = None
     """The mapping of a style-based generator, whose `truncation` is psi in W; None: `truncation` restricts latents."""
+    package_sha256: str = ""
+    """SHA-256 of the package's manifest, 64 lower-case hexadecimal digits, as in marks of pictures; empty: unknown."""
 
     @property
     def conditional(self) -> bool:

@@ -74,8 +74,8 @@ def read_pixels(image: PIL.Image.Image, source: Source) -> tuple[npt.NDArray[np.
     """
     text = getattr(image, "text", {}).get(CHUNK)
     if text is None:
-        return _eight_bit(_upright(image), source)[None], None
-    pixels = _eight_bit(image, source)
+        return eight_bit(upright(image), source)[None], None
+    pixels = eight_bit(image, source)
     grid = Grid.from_json(str(text), source)
     return grid.cut(fit_channels(pixels, grid.channels, source), source), grid
 
@@ -106,7 +106,7 @@ def fit_channels(pixels: npt.NDArray[np.uint8], channels: int, source: Source) -
     return np.concatenate([gray_or_rgb, alpha], axis=-1)
 
 
-def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
+def upright(image: PIL.Image.Image) -> PIL.Image.Image:
     """Return the image turned as its EXIF orientation says; its other tags stay as they are.
 
     Pillow's `exif_transpose` writes all tags again, which fails for values that cameras write.
@@ -128,7 +128,7 @@ def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _eight_bit(image: PIL.Image.Image, source: Source) -> npt.NDArray[np.uint8]:
+def eight_bit(image: PIL.Image.Image, source: Source) -> npt.NDArray[np.uint8]:
     mode = image.mode
     if mode == "1":
         image = image.convert("L")

@@ -17,6 +17,7 @@ from ganserve._errors import InvalidRequest, MissingExtra
 from ganserve._results.captions import captioned
 from ganserve._results.grid_layout import arrange, default_scale
 from ganserve._results.grid_picture import CHUNK
+from ganserve._results.marking import check_marking, marked_png
 from ganserve._results.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
     from ganserve._results.batch_fields import Drawn
+    from ganserve._results.marking import Marking
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
@@ -63,9 +65,16 @@ def png(picture: PIL.Image.Image, **options: Any) -> bytes:
 
 
 def grid_png(
-    batch: Drawn, *, columns: int | None = None, scale: int | None = None, captions: bool = False, **gap: int
+    batch: Drawn,
+    *,
+    columns: int | None = None,
+    scale: int | None = None,
+    captions: bool = False,
+    mark: Marking = True,
+    **gap: int,
 ) -> bytes:
     """Return the PNG file of a batch's grid; see `SampleBatch.save_grid`."""
+    check_marking(mark)
     grid = arrange(batch, columns=columns, scale=scale, **gap)
     import_pillow("making pictures")
     if check_flag("captions", captions):
@@ -73,11 +82,13 @@ def grid_png(
         picture = to_pil(texts.draw(grid.compose(batch.images), grid))
     else:
         picture = to_pil(grid.compose(batch.images))
+    if mark is False:
+        return png(picture)
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
     info.add_itxt(CHUNK, grid.to_json(), zip=True)
-    return png(picture, pnginfo=info)
+    return marked_png(png(picture, pnginfo=info), batch, mark)
 
 
 def picture_png(image: npt.NDArray[np.uint8]) -> bytes:
@@ -86,28 +97,35 @@ def picture_png(image: npt.NDArray[np.uint8]) -> bytes:
     return png(to_pil(image.repeat(scale, axis=0).repeat(scale, axis=1)))
 
 
-def sample_png(batch: Drawn, i: int, *, scale: int = 1) -> bytes:
+def sample_png(batch: Drawn, i: int, *, scale: int = 1, mark: Marking = True) -> bytes:
     """Return the PNG file of one sample: a grid of one, so that the file has its label, model and seed."""
-    return grid_png(batch[i : i + 1], scale=scale, gap=0)
+    return grid_png(batch[i : i + 1], scale=scale, mark=mark, gap=0)
 
 
 def save_grid(
-    batch: Drawn, path: str | os.PathLike[str] | IO[bytes], *, columns: int | None, scale: int | None, captions: bool
+    batch: Drawn,
+    path: str | os.PathLike[str] | IO[bytes],
+    *,
+    columns: int | None,
+    scale: int | None,
+    captions: bool,
+    mark: Marking,
 ) -> Path | None:
     """Write a batch's grid; see `SampleBatch.save_grid`."""
     if isinstance(path, str | os.PathLike):
         file = check_suffix(path, ".png")
-        write_whole(file, grid_png(batch, columns=columns, scale=scale, captions=captions))
+        write_whole(file, grid_png(batch, columns=columns, scale=scale, captions=captions, mark=mark))
         return file
     if not hasattr(path, "write") or isinstance(path, io.TextIOBase):
         expected = 'expected a name that ends in .png, or a file that is open for writing bytes ("wb")'
         raise InvalidRequest.of("path", f"is {kind_of(path)}; {expected}")
-    path.write(grid_png(batch, columns=columns, scale=scale, captions=captions))
+    path.write(grid_png(batch, columns=columns, scale=scale, captions=captions, mark=mark))
     return None
 
 
-def save_each(batch: Drawn, folder: str | os.PathLike[str]) -> list[Path]:
+def save_each(batch: Drawn, folder: str | os.PathLike[str], *, mark: Marking) -> list[Path]:
     """Write each sample; see `SampleBatch.save`."""
+    check_marking(mark)
     images = batch.images  # before the folder is made: vectors have none
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -118,6 +136,6 @@ def save_each(batch: Drawn, folder: str | os.PathLike[str]) -> list[Path]:
         stem = f"{int(batch.indices[i]):06d}{label}"
         taken[stem] += 1  # a batch may hold a sample twice
         path = target / (f"{stem}.png" if taken[stem] == 1 else f"{stem}-{taken[stem]}.png")
-        write_whole(path, sample_png(batch, i))
+        write_whole(path, sample_png(batch, i, mark=mark))
         paths.append(path)
     return paths

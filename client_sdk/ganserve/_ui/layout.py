@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import gradio as gr
 
-from ganserve import Client, GanserveError, InvalidRequest, ModelInfo
+from ganserve import Client, GanserveError, InvalidRequest, Marking, ModelInfo
 from ganserve._results.picture_reading import ENDINGS
 from ganserve._ui import actions, downloads, markup, tiles
 from ganserve._ui.actions import ANY_LABEL, Drawn, Wish
@@ -33,9 +33,9 @@ class Page:
     For each visitor it keeps the model and the last samples. An error changes only the status line.
     """
 
-    def __init__(self, client: Client, folder: Path) -> None:
-        """Lay out the page; downloads go to `folder`."""
-        self._client, self._folder = client, folder
+    def __init__(self, client: Client, folder: Path, mark: Marking = True) -> None:
+        """Lay out the page; downloads go to `folder`, and `mark` is how pictures are marked."""
+        self._client, self._folder, self._mark = client, folder, mark
         # delete_cache: seconds between clean-ups, and the age from which they delete downloads.
         with gr.Blocks(title="ganserve", analytics_enabled=False, delete_cache=(3600, 3600)) as self.blocks:
             self._info, self._drawn = gr.State(None), gr.State(None)
@@ -250,7 +250,7 @@ class Page:
             self._drawn: result,
             self._status: markup.drawn(result),
             self._legend: markup.legend(info, result),
-            self._grid: tiles.tiles(batch, actions.order(result, "as drawn"), ends),
+            self._grid: tiles.tiles(batch, actions.order(result, "as drawn"), ends, marked=self._mark is not False),
             self._order: gr.update(value="as drawn", visible=batch.scores is not None),
             self._from: ends[0],
             self._to: ends[1],
@@ -267,12 +267,12 @@ class Page:
         if drawn is None:
             return {}
         ends = (-1 if start is None else start, -1 if stop is None else stop)
-        return {self._grid: tiles.tiles(drawn.batch, actions.order(drawn, order), ends)}
+        return {self._grid: tiles.tiles(drawn.batch, actions.order(drawn, order), ends, marked=self._mark is not False)}
 
     def _writer(self, kind: downloads.Kind) -> Any:
         def write(drawn: Drawn | None) -> Updates:
             try:
-                file = downloads.write(_something(drawn).batch, kind, self._folder)
+                file = downloads.write(_something(drawn).batch, kind, self._folder, self._mark)
             except (GanserveError, OSError) as error:
                 return {self._file: None, self._status: markup.refused(error)}
             return {self._file: str(file)}
@@ -292,7 +292,7 @@ class Page:
         return {
             self._status: markup.walked(result, ends),
             self._position: gr.update(maximum=steps - 1, value=0, visible=True),
-            self._way: tiles.steps(result.batch),
+            self._way: tiles.steps(result.batch, marked=self._mark is not False),
         }
 
     def _score_picture(self, info: ModelInfo | None, file: str | None, label: int, fit: bool) -> Updates:

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from ganserve import Client
+from ganserve import Client, Marking
 from ganserve._cli.page_protection import PageProtection
 from ganserve._ui.layout import CSS, SCRIPT, Page
 from ganserve._ui.password import PasswordWall
@@ -32,13 +32,17 @@ _MOST_UPLOADED = "20mb"
 
 @contextmanager
 def serving(
-    client: Client, listener: socket.socket, root_path: str, protection: PageProtection | None = None
+    client: Client,
+    listener: socket.socket,
+    root_path: str,
+    protection: PageProtection | None = None,
+    mark: Marking = True,
 ) -> Iterator[None]:
     """Serve the page on a bound socket until the block ends; browsers see it below `root_path`."""
     protection = protection or PageProtection()
     with tempfile.TemporaryDirectory(prefix="ganserve-ui-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder, "gradio"))
-        app = _app(Page(client, Path(folder)), root_path, protection.password)
+        app = _app(Page(client, Path(folder), mark), root_path, protection.password)
         # Don't wait for open pages, nor log errors about them. Gradio's own launch would call the page through the
         # system's proxy first.
         server = uvicorn.Server(

@@ -3,7 +3,6 @@
 # N = samples, H = height, W = width, C = channels, D = values of a vector
 
 import base64
-import io
 from collections.abc import Sequence
 from html import escape
 
@@ -11,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ganserve import Sample, SampleBatch
-from ganserve._results.pictures import to_pil
+from ganserve._marks.files import png_with_xmp
+from ganserve._results.pictures import png, to_pil
 
 _SMALL_PX = 64  # smaller pictures are enlarged pixel by pixel
 _SHORT_LABEL = 2  # longer labels have a line of their own, above the score
@@ -19,13 +19,14 @@ _VALUES_SHOWN = 8
 _ROWS_IN_SIGHT = 14  # of the table, without scrolling (page.css: gs-scroll)
 
 
-def tiles(batch: SampleBatch, order: Sequence[int], ends: tuple[int, int]) -> str:
+def tiles(batch: SampleBatch, order: Sequence[int], ends: tuple[int, int], *, marked: bool = True) -> str:
     """Show the samples of a batch; a visitor may pick two for a walk.
 
     Args:
         batch: The samples.
         order: Their positions in the batch, in the order to show them.
         ends: The positions of the two picked samples.
+        marked: Say in each picture that it is generated, for those who save it.
     """
     if batch.samples.ndim == 2:
         return _points(batch, ends) + _table(batch, order)
@@ -37,7 +38,7 @@ def tiles(batch: SampleBatch, order: Sequence[int], ends: tuple[int, int]) -> st
             f'<button type="button" class="gs-tile" data-place="{i}" data-pick="{_pick(i, ends)}"'
             f' aria-pressed="{str(i in ends).lower()}"'
             f' aria-label="{escape(_said(i, sample))}" title="{escape(_said(i, sample))}">'
-            f"{picture(sample.image)}{_caption(sample, one_label)}</button>"
+            f"{_sample(sample, marked)}{_caption(sample, one_label)}</button>"
         )
     stacked = "" if one_label or max(map(len, batch.label_names or ("",))) <= _SHORT_LABEL else " gs-stacked"
     return (
@@ -45,29 +46,32 @@ def tiles(batch: SampleBatch, order: Sequence[int], ends: tuple[int, int]) -> st
     )
 
 
-def steps(batch: SampleBatch) -> str:
-    """Show the samples of a walk: the slider's sample large, and all in a row."""
+def steps(batch: SampleBatch, *, marked: bool = True) -> str:
+    """Show the samples of a walk: the slider's sample large, and all in a row; `marked` as for `tiles`."""
     if batch.samples.ndim == 2:
         return _points(batch, (0, 0), way=True) + _table(batch, range(len(batch)))
     frames = "".join(
-        f'<figure class="gs-frame{" gs-on" if i == 0 else ""}" data-step="{i}">{picture(sample.image)}'
+        f'<figure class="gs-frame{" gs-on" if i == 0 else ""}" data-step="{i}">{_sample(sample, marked)}'
         f"{_caption(sample, False)}</figure>"
         for i, sample in enumerate(batch)
     )
     small = _size_class(batch)
     return (
-        f'<div class="gs-walk{small}"><figure class="gs-large" aria-live="polite">{picture(batch[0].image)}'
+        f'<div class="gs-walk{small}"><figure class="gs-large" aria-live="polite">{_sample(batch[0], marked)}'
         f'{_caption(batch[0], False)}</figure><div class="gs-frames">{frames}</div></div>'
     )
 
 
-def picture(image: npt.NDArray[np.uint8]) -> str:
-    """Return an <img> of uint8 [H, W, C] with its data inside."""
-    file = io.BytesIO()
-    to_pil(image).save(file, "PNG")
+def picture(image: npt.NDArray[np.uint8], xmp: bytes | None = None) -> str:
+    """Return an <img> of uint8 [H, W, C] with its data, and XMP, inside."""
+    file = png(to_pil(image))
     height, width = image.shape[:2]
-    encoded = base64.b64encode(file.getvalue()).decode()
+    encoded = base64.b64encode(file if xmp is None else png_with_xmp(file, xmp)).decode()
     return f'<img src="data:image/png;base64,{encoded}" width="{width}" height="{height}" alt="">'
+
+
+def _sample(sample: Sample, marked: bool) -> str:
+    return picture(sample.image, sample.xmp if marked else None)
 
 
 def meter(probability: float) -> str:

@@ -164,6 +164,7 @@ class SampleRequest(_message.Message):
     NOISE_FIELD_NUMBER: _builtins.int
     W_FIELD_NUMBER: _builtins.int
     RETURN_W_FIELD_NUMBER: _builtins.int
+    UNMARKED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the only model that is served."""
     version: _builtins.int
@@ -195,6 +196,10 @@ class SampleRequest(_message.Message):
     """The noise in each layer; unset: the first of StyleSpec.noise_modes. Models with noise_modes only."""
     return_w: _builtins.bool
     """Return the w's of the samples too, as they were used: mixed and truncated. Models with a mapping only."""
+    unmarked: _builtins.bool
+    """Leave the mark out of PNG, JPEG and WebP files. Else, unless the server's settings switch marks off, each file says in
+    XMP that it is generated, and what it takes to draw it again: model, version, package, seed, index, label and options.
+    """
     @_builtins.property
     def label_indices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Labels by index: one for all samples, or one for each. Conditional models only; excludes label_names. With neither, a
@@ -254,10 +259,11 @@ class SampleRequest(_message.Message):
         noise: _model_spec_pb2.NoiseMode.ValueType = ...,
         w: _tensor_pb2.Tensor | None = ...,
         return_w: _builtins.bool = ...,
+        unmarked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "_truncation_layers", b"_truncation_layers", "latents", b"latents", "mix", b"mix", "seed", b"seed", "selection", b"selection", "truncation", b"truncation", "truncation_layers", b"truncation_layers", "w", b"w"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "_truncation_layers", b"_truncation_layers", "controls", b"controls", "count", b"count", "encoding", b"encoding", "label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "mix", b"mix", "model", b"model", "noise", b"noise", "offset", b"offset", "priority", b"priority", "return_latents", b"return_latents", "return_scores", b"return_scores", "return_w", b"return_w", "seed", b"seed", "selection", b"selection", "truncation", b"truncation", "truncation_layers", b"truncation_layers", "version", b"version", "w", b"w"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "_truncation", b"_truncation", "_truncation_layers", b"_truncation_layers", "controls", b"controls", "count", b"count", "encoding", b"encoding", "label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "mix", b"mix", "model", b"model", "noise", b"noise", "offset", b"offset", "priority", b"priority", "return_latents", b"return_latents", "return_scores", b"return_scores", "return_w", b"return_w", "seed", b"seed", "selection", b"selection", "truncation", b"truncation", "truncation_layers", b"truncation_layers", "unmarked", b"unmarked", "version", b"version", "w", b"w"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
@@ -352,6 +358,7 @@ class SampleResponse(_message.Message):
     PROBABILITIES_FIELD_NUMBER: _builtins.int
     SELECTION_FIELD_NUMBER: _builtins.int
     W_FIELD_NUMBER: _builtins.int
+    PACKAGE_SHA256_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model that drew them."""
     version: _builtins.int
@@ -360,6 +367,8 @@ class SampleResponse(_message.Message):
     """The seed used: the request's, or the one that the server drew. 0 if the request gave latents."""
     offset: _builtins.int
     """Index of the first sample of this message within the seed's sequence."""
+    package_sha256: _builtins.str
+    """SHA-256 of the manifest of the package that drew them, 64 lower-case hexadecimal digits. Empty: unknown."""
     @_builtins.property
     def samples(self) -> _tensor_pb2.Samples:
         """The samples."""
@@ -407,10 +416,11 @@ class SampleResponse(_message.Message):
         probabilities: _abc.Iterable[_builtins.float] | None = ...,
         selection: Global___SelectionReport | None = ...,
         w: _tensor_pb2.Tensor | None = ...,
+        package_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["latents", b"latents", "samples", b"samples", "selection", b"selection", "w", b"w"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "model", b"model", "offset", b"offset", "probabilities", b"probabilities", "samples", b"samples", "scores", b"scores", "seed", b"seed", "selection", b"selection", "version", b"version", "w", b"w"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_indices", b"label_indices", "label_names", b"label_names", "latents", b"latents", "model", b"model", "offset", b"offset", "package_sha256", b"package_sha256", "probabilities", b"probabilities", "samples", b"samples", "scores", b"scores", "seed", b"seed", "selection", b"selection", "version", b"version", "w", b"w"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -868,6 +878,11 @@ class GetModelResponse(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     ENGINES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    PACKAGE_SHA256_FIELD_NUMBER: _builtins.int
+    package_sha256: _builtins.str
+    """SHA-256 of the package's manifest, 64 lower-case hexadecimal digits: it holds the digests of all its files. Empty:
+    unknown.
+    """
     @_builtins.property
     def spec(self) -> _model_spec_pb2.ModelSpec:
         """The package's manifest."""
@@ -886,10 +901,11 @@ class GetModelResponse(_message.Message):
         spec: _model_spec_pb2.ModelSpec | None = ...,
         engines: _abc.Iterable[Global___EngineInfo] | None = ...,
         limits: Global___MessageLimits | None = ...,
+        package_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "limits", b"limits", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "limits", b"limits", "package_sha256", b"package_sha256", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

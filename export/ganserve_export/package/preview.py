@@ -59,6 +59,6 @@ def write_preview(
         ]
     )
     if is_image:
-        save_sample_grid(picture, samples, columns)
+        save_sample_grid(picture, samples, columns, generated=True)
     elif samples.shape[1] == 2:
         ScatterView(samples).draw(samples).save(picture, format="PNG")

@@ -131,7 +131,7 @@ class Model:
 
     def describe(self) -> gan_service_pb2.GetModelResponse:
         """Return the manifest and how the graphs run, the generator first."""
-        response = gan_service_pb2.GetModelResponse(spec=self.spec)
+        response = gan_service_pb2.GetModelResponse(spec=self.spec, package_sha256=self.digest)
         for engine in self.engines():
             response.engines.add(
                 file=engine.file,

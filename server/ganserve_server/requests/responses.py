@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
-from ganserve_server.models.model import GeneratorWork, Labels
+from ganserve_server.models.model import GeneratorWork, Labels, Model
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.pictures.encoding import as_float32
 from ganserve_server.requests.sample_plan import SamplePlan
@@ -21,7 +21,7 @@ _ONE_BYTE_NUMBERS = 128  # smaller ones take one byte on the wire
 
 def set_sample_response(
     response: gan_service_pb2.SampleResponse,
-    info: ModelInfo,
+    model: Model,
     plan: SamplePlan,
     work: GeneratorWork,
     drawn: Drawn,
@@ -31,7 +31,8 @@ def set_sample_response(
 
     `files` are the encoded samples; None if they travel as a tensor.
     """
-    response.model, response.version = info.name, info.version
+    info = model.info
+    response.model, response.version, response.package_sha256 = info.name, info.version, model.digest
     response.seed, response.offset = work.seed, work.offset
     if files is not None:
         response.samples.images.encoding = plan.encoding
@@ -53,11 +54,17 @@ def set_sample_response(
 
 
 def serialised_answer(
-    info: ModelInfo, plan: SamplePlan, work: GeneratorWork, drawn: Drawn, files: Sequence[bytes] | None, *, chunk: bool
+    model: Model, plan: SamplePlan, work: GeneratorWork, drawn: Drawn, files: Sequence[bytes] | None, *, chunk: bool
 ) -> bytes:
     """Return the serialised answer that `set_sample_response` would fill; with `chunk`, a StreamSamplesResponse."""
-    fields = gan_service_pb2.SampleResponse.DESCRIPTOR.fields_by_name
-    response = gan_service_pb2.SampleResponse(model=info.name, version=info.version, seed=work.seed, offset=work.offset)
+    fields, info = gan_service_pb2.SampleResponse.DESCRIPTOR.fields_by_name, model.info
+    response = gan_service_pb2.SampleResponse(
+        model=info.name,
+        version=info.version,
+        package_sha256=model.digest,
+        seed=work.seed,
+        offset=work.offset,
+    )
     if plan.selection is not None:
         response.selection.proposed, response.selection.accepted = drawn.proposed, drawn.accepted
     parts: list[Part] = [response.SerializeToString()]

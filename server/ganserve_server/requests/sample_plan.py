@@ -16,7 +16,8 @@ from ganserve_server.models.latents import MAX_INDEX, draw_seed
 from ganserve_server.models.model import GeneratorWork, Model
 from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.models.style import StyleWork
-from ganserve_server.pictures.formats import encoding_obstacle, most_bytes
+from ganserve_server.pictures.formats import FORMATS, encoding_obstacle, most_bytes
+from ganserve_server.pictures.marks import Marking, RequestMarks
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.requests.field_checks import (
     check_answer_size,
@@ -37,6 +38,7 @@ _CALLS_PER_CHUNK = 4  # of a stream whose client gives no chunk size
 _LIKELY_PROPOSALS = 8  # of a sample in rejection sampling, where only the upper bound is known
 _RAW = (tensor_pb2.ENCODING_UNSPECIFIED, tensor_pb2.ENCODING_RAW)
 _BEST_OF_N, _REJECTION = gan_service_pb2.SELECTION_METHOD_BEST_OF_N, gan_service_pb2.SELECTION_METHOD_REJECTION
+_MARKED = Marking()
 _Optional = Literal["seed", "selection", "truncation", "truncation_layers", "mix"]
 _GIVEN: tuple[Literal["latents", "w"], ...] = ("latents", "w")
 _EXCLUDED: tuple[_Optional, ...] = ("seed", "selection", "truncation")
@@ -59,24 +61,30 @@ class SamplePlan:
     """Most bytes of one sample in an answer."""
     bytes_held_per_sample: int
     """The same with the sample's latent, even if it is not returned."""
+    marks: RequestMarks | None
+    """The marks of its pictures; None if they get none, or there are no pictures."""
 
 
-def plan_sample(model: Model, request: gan_service_pb2.SampleRequest, limits: Limits) -> SamplePlan:
+def plan_sample(
+    model: Model, request: gan_service_pb2.SampleRequest, limits: Limits, marking: Marking = _MARKED
+) -> SamplePlan:
     """Check a request for samples, and raise an error with all of its problems."""
     findings = Findings()
-    plan = _plan(model, request, findings)
+    plan = _plan(model, request, findings, marking)
     check_answer_size(plan.count, plan.bytes_held_per_sample, limits, "count", findings, instead=", or for a stream")
     findings.raise_any()
     return plan
 
 
-def plan_stream(model: Model, request: gan_service_pb2.StreamSamplesRequest, limits: Limits) -> tuple[SamplePlan, int]:
+def plan_stream(
+    model: Model, request: gan_service_pb2.StreamSamplesRequest, limits: Limits, marking: Marking = _MARKED
+) -> tuple[SamplePlan, int]:
     """Return a stream's plan and the samples of every chunk but the last; raise an error with all of its problems."""
     findings = Findings("request.")
     for field in _GIVEN:
         if request.request.HasField(field):
             findings.invalid(field, "are not allowed in a stream: use Sample, or a seed")
-    plan = _plan(model, request.request, findings)
+    plan = _plan(model, request.request, findings, marking)
     findings.raise_any()
     most = max(1, limits.max_chunk_bytes // plan.bytes_per_sample)
     return plan, min(request.chunk_size or _default_chunk_size(model, plan), most)
@@ -92,7 +100,7 @@ def _default_chunk_size(model: Model, plan: SamplePlan) -> int:
     return max(1, _CALLS_PER_CHUNK * model.max_batch_size // proposals)
 
 
-def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findings) -> SamplePlan:
+def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findings, marking: Marking) -> SamplePlan:
     info = model.info
     count, offset = request.count, request.offset
     if count < 1:
@@ -111,6 +119,10 @@ def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findin
     priority = check_priority(request.priority, findings)
     bytes_per_sample = _bytes_per_sample(info, request, encoding)
     seed = 0 if given else request.seed if request.HasField("seed") else draw_seed()
+    marks = None
+    if encoding in FORMATS and marking.on and not request.unmarked:
+        marks = RequestMarks(model, request, seed, marking)
+        bytes_per_sample += marks.most_bytes
     return SamplePlan(
         count=count,
         work=GeneratorWork(
@@ -129,6 +141,7 @@ def _plan(model: Model, request: gan_service_pb2.SampleRequest, findings: Findin
         return_scores=request.return_scores,
         bytes_per_sample=bytes_per_sample,
         bytes_held_per_sample=bytes_per_sample + (0 if request.return_latents else 4 * info.latent_dimension),
+        marks=marks,
     )
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
+from ganserve._marks.files import PNG_KEYWORD
+from ganserve._marks.xmp import generated_xmp
 from ganserve_training.files import write_atomically, writing
 
 _TILE_SIDE_PX = 48  # small images are enlarged to about this
@@ -64,13 +67,18 @@ def _plain(name: str) -> str:
     return "".join(letter if letter.isascii() else "?" for letter in letters if not unicodedata.combining(letter))
 
 
-def save_picture(path: Path, picture: Image.Image) -> None:
-    """Write a PNG, atomically."""
+def save_picture(path: Path, picture: Image.Image, *, generated: bool) -> None:
+    """Write a PNG, atomically; one of `generated` images says so in its XMP."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))
+    marks = PngInfo()
+    if generated:
+        marks.add_itxt(PNG_KEYWORD, generated_xmp().decode())
+    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", pnginfo=marks))
 
 
-def save_sample_grid(path: Path, pixels: NDArray[np.uint8], columns: int, row_names: Sequence[str] = ()) -> None:
-    """Write `sample_grid` as a PNG, atomically."""
-    save_picture(path, sample_grid(pixels, columns, row_names))
+def save_sample_grid(
+    path: Path, pixels: NDArray[np.uint8], columns: int, row_names: Sequence[str] = (), *, generated: bool
+) -> None:
+    """Write `sample_grid` as `save_picture` does."""
+    save_picture(path, sample_grid(pixels, columns, row_names), generated=generated)

@@ -43,7 +43,8 @@ class ProgressPictures:
         picture = (
             sample_grid(samples, GRID_COLUMNS, self._row_names) if self._view is None else self._view.draw(samples)
         )
-        save_picture(folder / f"step-{trainer.step:08d}.png", picture)
+        # A plot of points is a figure about samples, not a generated picture.
+        save_picture(folder / f"step-{trainer.step:08d}.png", picture, generated=self._view is None)
         return picture
 
     def save_real(self, path: Path) -> None:
@@ -57,7 +58,7 @@ class ProgressPictures:
         for row in range(self._rows):
             members = shown[labels[shown] == row] if by_label and labels is not None else shown[row * GRID_COLUMNS :]
             chosen.append(np.resize(members if len(members) else shown, GRID_COLUMNS))
-        save_sample_grid(path, train.read(np.concatenate(chosen)), GRID_COLUMNS, self._row_names)
+        save_sample_grid(path, train.read(np.concatenate(chosen)), GRID_COLUMNS, self._row_names, generated=False)
 
     @property
     def _rows(self) -> int:

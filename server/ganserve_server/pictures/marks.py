@@ -1,0 +1,89 @@
+"""Mark the pictures of answers as generated, with what it takes to draw them again.
+
+N = samples, Z = values of one latent.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ganserve._marks.mark import MOST_LATENT_BYTES, Mark, request_options
+from ganserve._marks.signing import SigningError
+from ganserve._marks.xmp import MarkWriter, most_label_bytes
+from ganserve_server.errors import FailedPreconditionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ganserve._marks.signing import C2paSigner
+    from ganserve.v1 import gan_service_pb2
+    from ganserve_server.models.model import Model
+
+_log = logging.getLogger(__name__)
+_SHARED_BYTES = 1024  # of a mark with a short name and without options; and of the format's frame around it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Marking:
+    """How a server marks its pictures."""
+
+    on: bool = True
+    """False: not at all."""
+    signer: C2paSigner | None = None
+    """Adds a C2PA manifest, too; None: there is none."""
+
+
+class RequestMarks:
+    """Makes the marks of the pictures of one request: nothing of other requests can get into them."""
+
+    def __init__(self, model: Model, request: gan_service_pb2.SampleRequest, seed: int, marking: Marking) -> None:
+        """`request` is valid; `seed` is the one in use."""
+        info = self._info = model.info
+        given = request.HasField("latents")
+        options = request_options(request)
+        shared = Mark(
+            model=info.name,
+            version=info.version,
+            package_sha256=model.digest,
+            seed=None if given else seed,
+            options=options,
+            complete=not request.HasField("w"),  # a mark has no room for w's
+        )
+        self._writer = MarkWriter(shared)
+        self._signer = marking.signer
+        self.most_bytes = _SHARED_BYTES + len(info.name) * 2 + 6 * len(options) + most_label_bytes(info.label_bytes)
+        """Most bytes that marking adds to a file."""
+        if given:
+            self.most_bytes += min(4 * info.latent_dimension, MOST_LATENT_BYTES) * 4 // 3 + 64
+        if self._signer is not None:
+            self.most_bytes += self._signer.most_bytes
+
+    def xmp(self, index: int, label: int | None, latent: NDArray[np.float32] | None) -> bytes:
+        """Return the XMP of the sample with this index and label, and the latent float32 [Z] that the request gave."""
+        name = "" if label is None else self._info.label_names[label]
+        given = b"" if latent is None else latent.astype("<f4", copy=False).tobytes()
+        return self._writer.sample(index, label, name, given)
+
+    @property
+    def signed(self) -> Callable[[bytes, str], bytes] | None:
+        """Returns a file, of a format by Pillow's name, with a C2PA manifest; None if the server has no certificate."""
+        signer, name, version = self._signer, self._info.name, self._info.version
+        if signer is None:
+            return None
+
+        def signed(file: bytes, form: str) -> bytes:
+            try:
+                return signer.sign(file, form, name, version)
+            except SigningError as error:
+                _log.error("%s", error)
+                raise FailedPreconditionError(
+                    "the server's certificate for C2PA no longer signs: tell who runs the server, or ask for unmarked "
+                    "pictures or raw samples"
+                ) from error
+
+        return signed
