@@ -13,7 +13,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.api.grpc.error_status import client_status
@@ -141,4 +141,4 @@ def _set_status(method: str, error: Exception, context: RayServegRPCContext) -> 
     code, message, metadata = client_status(error, method, str(sent or os.urandom(8).hex()))
     context.set_code(code)
     context.set_details(message)
-    context.set_trailing_metadata([*metadata])
+    context.set_trailing_metadata(cast("Any", list(metadata)))  # one of them is binary
