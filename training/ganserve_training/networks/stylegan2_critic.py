@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -18,9 +17,7 @@ from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.config import Shape
 from ganserve_training.networks.stylegan2_layers import SKIP_GAIN, EqualisedConv, EqualisedLinear
 from ganserve_training.networks.stylegan2_mapping import Mapping
-
-if TYPE_CHECKING:
-    from ganserve_training.networks.stylegan2 import Stylegan2Config
+from ganserve_training.networks.stylegan2_options import Stylegan2Options
 
 
 class CriticBlock(nn.Module):
@@ -66,7 +63,7 @@ class CriticEnd(nn.Module):
 class Stylegan2Critic(nn.Module):
     """Scores images; a label becomes, by a mapping network, the direction along which features count."""
 
-    def __init__(self, config: Stylegan2Config, shape: Shape, conditioning: Conditioning) -> None:
+    def __init__(self, config: Stylegan2Options, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__()
         levels = config.levels(shape)
         self._label_count = conditioning.label_count if conditioning.critic == "projection" else 0

@@ -211,7 +211,7 @@ class Trainer:
             penalties = self._penalties(critic_pass, progress)
             # Every weight gets a gradient, if zero, so that the decay of all moments is the same.
             nothing = (critic_pass.real_scores.sum() + critic_pass.fake_scores.sum()) * 0.0
-            self._backward(_sum(nothing, penalties), self._critic_updater, len(parts))
+            self._backward(torch.stack([nothing, *penalties]).sum(), self._critic_updater, len(parts))
             rows.append([item.detach() for item in penalties])
         self._step_critic(progress)
         return _mean(rows)
@@ -241,7 +241,7 @@ class Trainer:
             self._ada.watch(real_scores, threshold, len(real) * self.processes.world)
         added = [*penalties, *(terms[name] for name in self._heads.names)]
         measures = [loss, self.loss.accuracy(real_scores, fake_scores), real_scores.mean(), fake_scores.mean(), *added]
-        return _sum(loss, added), [item.detach() for item in measures]
+        return torch.stack([loss, *added]).sum(), [item.detach() for item in measures]
 
     def _update_generator(self, parts: list[Part], progress: float) -> Row:
         """Update the generator; return its measures."""
@@ -281,7 +281,7 @@ class Trainer:
         loss = self.loss.generator(output.scores, real_scores)
         terms = self._heads.terms([output], asked, codes)
         added = [terms[name] for name in self._heads.names]
-        return _sum(loss, added), [item.detach() for item in (loss, *added)]
+        return torch.stack([loss, *added]).sum(), [item.detach() for item in (loss, *added)]
 
     def _unrolled_scorer(
         self, real: Tensor, fake: Tensor, labels: Tensor | None, codes: Codes, progress: float
@@ -393,10 +393,6 @@ class Trainer:
         if self._path_length is not None and state.get("path_length") is not None:
             self._path_length.path_length.mean.copy_(state["path_length"])
         restore_rng(state["rng"], self._random)
-
-
-def _sum(loss: Tensor, added: list[Tensor]) -> Tensor:
-    return torch.stack([loss, *added]).sum() if added else loss
 
 
 def _mean(rows: list[Row]) -> Row:
