@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["ganserve.testing.fixtures"]
 
 EXAMPLES = ROOT / "examples"
-SERVE, CURL, NODE = (the_block("sh", part).code for part in ("uvicorn", "curl", "node sample.js"))
+SERVE, CURL, NODE = (the_block("sh", part).code for part in ("uvicorn", "curl --silent", "node sample.js"))
 needs_node = pytest.mark.skipif(
     shutil.which("node") is None or shutil.which("npm") is None, reason="no node and npm on the PATH: install Node.js"
 )

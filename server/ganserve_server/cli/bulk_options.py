@@ -30,11 +30,11 @@ class BulkArguments:
     version: int | None = flag(None, last=True)
     """The model's version. Without it, the newest one."""
     provider: Literal["auto", "cuda", "tensorrt", "cpu"] = flag("auto", last=True)
-    """Execution provider, as of `ganserve serve`. auto: CUDA if available, else the CPU; on Ray, CUDA with --ray-gpus,
+    """Execution provider, as in `ganserve serve`. auto: CUDA if available, else the CPU; on Ray, CUDA with --ray-gpus,
     else the CPU."""
     ray: str | None = flag(None, metavar="ADDRESS", last=True)
-    """Work on the machines of a Ray cluster: auto for the one that this machine belongs to, else its address. Without
-    it, on all cores of this machine."""
+    """Run on a Ray cluster: auto for the cluster of this machine, else its address. Without it, run on all cores of
+    this machine."""
     ray_cpus: int = flag(1, last=True)
     """CPUs of each worker on Ray; each worker loads the model."""
     ray_gpus: float = flag(0.0, last=True)
