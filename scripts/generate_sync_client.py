@@ -35,8 +35,8 @@ NAMES = {
 PHRASES = {
     "The asyncio client: draw": "The blocking client: draw",
     "An asyncio client of a ganserve server; its methods are those of `Client`.": "A client of a ganserve server.",
-    "The first call connects and binds the client to its event loop, whose tasks may all use it. Cancelling a task "
-    "cancels its call.": "The first call connects, and any number of threads may use the client.",
+    "The first call connects and binds the client to its event loop. Cancelling a task cancels its call.": "The first "
+    "call connects, and any number of threads may use the client.",
     "for each attempt; it may be a coroutine function. Default": "for each attempt; any thread may call it. Default",
     "GRPC's asyncio interceptors, the first one outermost.": "GRPC's client interceptors "
     "(`grpc.UnaryUnaryClientInterceptor` and its siblings), the first one outermost.",

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ganserve._results.batch import Sample, SampleBatch
+    from ganserve._results.batch import SampleBatch
+    from ganserve._results.sample import Sample
     from ganserve._results.scores import Scores
     from ganserve._results.selection import Selection
     from ganserve._types import Encoding, ImagesLike, Label, Labels, Noise, Priority
@@ -35,8 +36,7 @@ class AsyncClient(AsyncVerifier):
         async with AsyncClient("localhost:50051") as client:
             batch = await client.sample(16, label="7", seed=42)
 
-    The first call connects and binds the client to its event loop, whose tasks may all use it. Cancelling
-    a task cancels its call.
+    The first call connects and binds the client to its event loop. Cancelling a task cancels its call.
 
     If the server is unreachable, draining, starting, or full and says when to retry, the client repeats the same
     request within the deadline, after pauses that grow and vary at random; streams continue where they stopped. It logs
@@ -376,7 +376,7 @@ class AsyncClient(AsyncVerifier):
                 There is one for the model, one for each end that is not drawn, and one for the samples.
 
         Returns:
-            The samples in order, with their latents, or in W with their w's.
+            The samples in order, with their latents; in W, with their w's and the latent of their noise.
 
         Raises:
             InvalidRequest: An argument is wrong, or a latent has another size than the model's.

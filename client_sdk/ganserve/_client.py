@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ganserve._results.batch import Sample, SampleBatch
+    from ganserve._results.batch import SampleBatch
+    from ganserve._results.sample import Sample
     from ganserve._results.scores import Scores
     from ganserve._results.selection import Selection
     from ganserve._types import Encoding, ImagesLike, Label, Labels, Noise, Priority
@@ -374,7 +375,7 @@ class Client(Verifier):
                 There is one for the model, one for each end that is not drawn, and one for the samples.
 
         Returns:
-            The samples in order, with their latents, or in W with their w's.
+            The samples in order, with their latents; in W, with their w's and the latent of their noise.
 
         Raises:
             InvalidRequest: An argument is wrong, or a latent has another size than the model's.

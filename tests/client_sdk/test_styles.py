@@ -92,7 +92,11 @@ def test_w_comes_back_as_the_same_samples(styles: Api) -> None:
 def test_a_walk_is_a_straight_line_in_w(styles: Api) -> None:
     a, b = (styles.sample(1, "two", seed=seed, return_w=True, return_latents=True) for seed in (1, 2))
     way = styles.interpolate(1, 2, 5, "two", return_scores=True)
-    assert (way.latents, way.seed) == (None, None)
+    assert way.seed is None
+    np.testing.assert_array_equal(way.latents, np.repeat(a.latents, 5, axis=0))
+    np.testing.assert_array_equal(styles.interpolate(way[0], way[-1], 5, "two").samples, way.samples)
+    again = styles.sample(5, "two", w=way.w, latents=way.latents)
+    np.testing.assert_array_equal(again.samples, way.samples)
     assert way.labels.tolist() == [2] * 5
     lines = [(1 - t) * a.w[0].astype(np.float64) + t * b.w[0] for t in np.linspace(0, 1, 5)]
     np.testing.assert_array_equal(way.w, np.array(lines, np.float32))

@@ -34,6 +34,7 @@ SERVED = ["index.md", "operations.md", "synthetic-data.md", "open-inference-prot
 ELSEWHERE = {
     "data-rules.md", "evaluation.md", "export.md", "networks.md", "testing.md",  # below
     "security.md",  # test_security_page.py
+    "stylegan-faces.md",  # test_stylegan_page.py
     "serving.md",  # test_serving_page.py
     "provenance.md",  # test_provenance_page.py
     "examples.md",  # test_examples.py

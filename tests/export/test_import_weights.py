@@ -1,6 +1,7 @@
 """Weights of other projects' StyleGAN2 load into our networks, which compute what the NumPy form computes."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from foreign_styles import LATENT, W, ada_critic, ada_generator, low_pass, rosin
 from ganserve_export.errors import ExportError, VerificationError
 from ganserve_export.from_weights import import_weights, numpy_stylegan2
 from ganserve_export.from_weights.import_weights import TOLERANCE, check_with_numpy, read_weights
+from ganserve_training import load_trained
+from image_files import random_pixels, write_folder
 from persisted_modules import network_pickle
 
 
-def _pickle(folder: Path, generator: Any = None, critic: Any = None, **settings: Any) -> Path:
+def _pickle(folder: Path, generator: Any = None, critic: Any = None, trained: Any = None, **settings: Any) -> Path:
     """Write a network pickle whose modules have these attributes."""
     generator = ada_generator() if generator is None else generator
-    return network_pickle(generator, ada_critic() if critic is None else critic, folder, every=settings)
+    critic = ada_critic() if critic is None else critic
+    return network_pickle(generator, critic, folder, trained=trained, every=settings)
 
 
 @pytest.mark.parametrize("labels", [0, 3])
@@ -115,6 +119,16 @@ REFUSED = {
         {},
         r"has no synthesis\.b8\.conv1\.bias",
     ),
+    "huge widths": (
+        _changed(ada_generator(), synthesis_b4_conv1_weight=torch.ones(300_000, 1, 3, 3)),
+        {},
+        "where its other weights imply",
+    ),
+    "huge image": (
+        {name.replace("b8", "b2097152"): tensor for name, tensor in ada_generator().items()},
+        {},
+        "no configuration here|no StyleGAN2 that ganserve knows",
+    ),
     "more weights": (ada_generator() | {"mapping.fc0.gate": torch.ones(3)}, {}, r"has mapping\.fc0\.gate, which no"),
 }
 
@@ -175,3 +189,33 @@ def test_the_command_publishes_a_package_with_w_and_critic(tmp_path: Path) -> No
 
     again = session.run(None, feed | {"w": used, "w_given": np.ones(3, np.float32)})
     np.testing.assert_array_equal(again[0], samples)  # bit for bit
+
+
+@pytest.mark.slow
+def test_a_run_begins_with_the_weights_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "photos", random_pixels(40, side=8))
+    trained = ada_generator(8, seed=5)
+    file = _pickle(tmp_path, critic=ada_critic(8), conv_clamp=256.0, trained=trained)
+    run = tmp_path / "runs" / "mine"
+    done = ganserve("import", file, "--as-run", run, "--data", "photos")
+    assert done.returncode == 0, done.stderr
+    begun = load_trained(run)
+    assert begun.step == 0
+    state = begun.generator.state_dict()
+    for name, tensor in ada_generator(8).items():
+        assert torch.equal(state[name], tensor), name
+    raw = torch.load(run / "checkpoints" / "step-00000000.pt", weights_only=True)["generator"]
+    assert torch.equal(raw["synthesis.b8.conv0.weight"], trained["synthesis.b8.conv0.weight"])
+
+    command = shlex.split(done.stdout.splitlines()[-1])
+    assert command[:2] == ["ganserve", "train"]
+    done = ganserve(*command[1:], "--steps", 1)
+    assert done.returncode == 0, done.stderr
+    assert "resuming from step 0" in done.stderr
+    after = load_trained(run).generator.state_dict()["synthesis.b8.conv0.weight"]
+    assert (after - state["synthesis.b8.conv0.weight"]).abs().max() < 0.1  # The average moves slowly.
+
+    again = ganserve("import", file, "--as-run", run, "--data", "photos")
+    assert again.returncode == 2
+    assert "holds a run already" in again.stderr

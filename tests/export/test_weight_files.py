@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from ganserve_export.errors import ExportError
-from ganserve_export.from_weights import pickle_machine
+from ganserve_export.from_weights import pickle_machine, records
 from ganserve_export.from_weights.read_file import read_file
 from ganserve_export.from_weights.records import tensors_of_dictionary, tensors_of_module
 from persisted_modules import network_pickle, random_tensors
@@ -197,6 +197,16 @@ def test_operations_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         read_file(file)
 
 
+def test_weights_of_one_storage_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand names of one storage are a thousand copies when they are read."""
+    monkeypatch.setattr(records, "_MAX_BYTES", 100_000)
+    one = torch.zeros(1000)
+    file = tmp_path / "model.pt"
+    torch.save({"g_ema": {str(index): one for index in range(1000)}}, file)
+    with pytest.raises(ExportError, match="more than 100,000 bytes of weights"):
+        tensors_of_dictionary(read_file(file)["g_ema"])
+
+
 def test_shared_and_circular_values_take_no_time(tmp_path: Path) -> None:
     """Each of 60 lists holds the one before it twice: 2^60 values for whoever walks them."""
     content = b"\x80\x04]\x94"
@@ -264,8 +274,10 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
         read_file(file)
     with pytest.raises(ExportError, match="No such file"):
         read_file(tmp_path / "absent.pkl")
-    with pytest.raises(ExportError, match="directory"):
-        read_file(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    for other in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ExportError, match="is no file"):
+            read_file(other)
 
 
 def test_pickles_of_tensorflow_are_told_apart(tmp_path: Path) -> None:

@@ -89,19 +89,22 @@ def network_pickle(
     protocol: int = 4,
     settings: Mapping[str, Any] | None = None,
     every: Mapping[str, Any] | None = None,
+    trained: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write a network pickle into `folder`; its source code would make the file `ran` beside it.
 
-    `settings` are the generator's attributes, `every` those of all modules inside both networks.
+    `settings` are the averaged generator's attributes, `every` those of all modules; `trained` is the other generator.
     """
     ran = folder / "ran"
     source = f"import pathlib; pathlib.Path({str(ran)!r}).touch()"
     with named_modules(ran) as easy:
-        trained = module_of("Generator", generator, source, **(settings or {}))
-        content: dict[str, Any] = {"G": None, "D": None, "G_ema": trained}
+        averaged = module_of("Generator", generator, source, **(settings or {}))
+        content: dict[str, Any] = {"G": None, "D": None, "G_ema": averaged}
+        if trained is not None:
+            content["G"] = module_of("Generator", trained, source)
         if critic is not None:
             content["D"] = module_of("Discriminator", critic, source)
-        for module in (part for network in (trained, content["D"]) if network for part in network.modules()):
+        for module in (part for network in (averaged, content["D"]) if network for part in network.modules()):
             vars(module).update(every or {})
         content["training_set_kwargs"] = easy(class_name="training.dataset.ImageFolderDataset", resolution=8)
         content["augment_pipe"] = None

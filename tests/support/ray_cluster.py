@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="the extra ray is not installed")
+_TRIES = 5
 _OBJECTS_BYTES = 80 * 2**20
 ENVIRONMENT = {
     # Ray takes the machine's address on the network in place of 127.0.0.1, unless it believes to be on a laptop.
@@ -27,13 +28,27 @@ ENVIRONMENT = {
 def two_nodes(cpus: int = 1) -> Iterator[str]:
     """Start a cluster, whose nodes have so many CPUs each, and yield its address."""
     os.environ.update({**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
-    from ray.cluster_utils import Cluster
-
-    node = {"num_cpus": cpus, "object_store_memory": _OBJECTS_BYTES, "node_ip_address": "127.0.0.1"}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    cluster = _started({"num_cpus": cpus, "object_store_memory": _OBJECTS_BYTES, "node_ip_address": "127.0.0.1"})
     try:
-        cluster.add_node(**node)
-        cluster.wait_for_nodes()
         yield str(cluster.address)
     finally:
         cluster.shutdown()
+
+
+def _started(node: dict[str, Any]) -> Any:
+    """Return a cluster; try again where a busy machine does not start a node within Ray's 30 seconds."""
+    from ray.cluster_utils import Cluster
+
+    for left in reversed(range(_TRIES)):
+        cluster = Cluster()
+        try:
+            cluster.add_node(**node, include_dashboard=False)
+            cluster.add_node(**node)
+            cluster.wait_for_nodes(timeout=120)
+        except Exception:  # it has no class of its own
+            cluster.shutdown()
+            if not left:
+                raise
+        else:
+            break
+    return cluster

@@ -14,7 +14,8 @@ from ganserve._calls import unary_calls
 from ganserve._calls.arrays import as_array, latents_array, w_array
 from ganserve._calls.requests import sample_request
 from ganserve._errors import InvalidRequest, ServerError
-from ganserve._results.batch import Sample, SampleBatch
+from ganserve._results.batch import SampleBatch
+from ganserve._results.sample import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +147,7 @@ class Interpolation:
             # The samples look like the label of the nearer end.
             label = [labels[0] if 2 * step < self._steps else labels[-1] for step in range(self._steps)]
         latents = np.tile(latent, (self._steps, 1))
-        return self._request(label, w=way, latents=latents, return_w=True, noise=self._noise)
+        return self._request(label, w=way, latents=latents, return_latents=True, return_w=True, noise=self._noise)
 
     def _end_request(self, end: _End, *, in_w: bool) -> gan_service_pb2.SampleRequest:
         """Return the request for one end."""

@@ -39,24 +39,33 @@ class Synthesis(Protocol):
 class Mapping(Protocol):
     """The part that makes w's."""
 
-    w_avg: Tensor
-    """The mean of w, [W]."""
+    @property
+    def w_avg(self) -> Tensor:
+        """The mean of w, [W]."""
 
 
 class StyleGenerator(Protocol):
     """A generator with a mapping to W."""
 
-    latent_dim: int
-    label_count: int
-    w_dim: int
+    @property
+    def latent_dim(self) -> int:
+        """Z."""
+
+    @property
+    def label_count(self) -> int:
+        """Number of labels; 0: it takes none."""
+
+    @property
+    def w_dim(self) -> int:
+        """W."""
 
     @property
     def mapping(self) -> Mapping:
-        """The mapping network."""
+        """The part that makes w's."""
 
     @property
     def synthesis(self) -> Synthesis:
-        """The synthesis network."""
+        """The part that makes images from them."""
 
     @property
     def layers(self) -> int:

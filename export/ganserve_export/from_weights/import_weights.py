@@ -33,6 +33,7 @@ from ganserve_export.package.publishing import check_name
 from ganserve_export.package.random_inputs import InputMaker, RandomInputs
 from ganserve_training import DataInfo
 from ganserve_training.data import from_network, to_network
+from ganserve_training.errors import ConfigError
 from ganserve_training.files import file_sha256
 from ganserve_training.networks.build import NetworkPair
 from ganserve_training.networks.latents import LatentPrior
@@ -73,7 +74,7 @@ class Imported(Published):
 
 
 def read_weights(file: Path, *, with_critic: bool) -> Stylegan2Weights:
-    """Read the weights of a StyleGAN2 from another project's file; nothing of it is run.
+    """Read the weights of a StyleGAN2 from another project's file, without running code in it.
 
     Raises:
         ExportError: It holds something else, or a network that ganserve doesn't know; the message says what.
@@ -81,13 +82,18 @@ def read_weights(file: Path, *, with_critic: bool) -> Stylegan2Weights:
     content = read_file(file)
     try:
         if stylegan2_ada.is_network_pickle(content):
-            return stylegan2_ada.read_network_pickle(content, with_critic=with_critic)
-        if rosinality.is_checkpoint(content):
-            return rosinality.read_checkpoint(content, with_critic=with_critic)
-        raise ExportError(unknown(content))
+            weights = stylegan2_ada.read_network_pickle(content, with_critic=with_critic)
+        elif rosinality.is_checkpoint(content):
+            weights = rosinality.read_checkpoint(content, with_critic=with_critic)
+        else:
+            raise ExportError(unknown(content))
+        weights.config().levels((weights.channels, weights.side, weights.side))
+        return weights
     except ExportError as error:
         raise type(error)(f"{file}: {error}.") from error
-    except (KeyError, AttributeError, IndexError, TypeError, ValueError) as error:
+    except ConfigError as error:
+        raise ExportError(f"{file}: its networks have no configuration here: {error}") from error
+    except (KeyError, AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise ExportError(f"{file}: its networks are no StyleGAN2 that ganserve knows ({error!r}).") from error
 
 
@@ -114,8 +120,8 @@ def import_weights(
     """Publish the networks in another project's file as the next version of the model in `model_folder`.
 
     Raises:
-        ExportError: The file can't be read or holds other networks, or ours compute something else than the NumPy
-            ones. Nothing is published then.
+        ExportError: The file can't be read or holds other networks, or our networks differ from the NumPy ones. Then
+            nothing is published.
     """
     options, steps = options or ImportOptions(), steps or Steps()
     check_name(model_folder)

@@ -20,6 +20,8 @@ def read_file(path: Path) -> Any:
     Raises:
         ExportError: It can't be read, or it holds more than weights; nothing of it was run.
     """
+    if path.exists() and not path.is_file():  # a pipe, for instance, would never end
+        raise ExportError(f"{path}: is no file. Give a network pickle or a checkpoint.")
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return _value(path, content)

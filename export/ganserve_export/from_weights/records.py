@@ -1,6 +1,6 @@
 """The values of pickles and checkpoints: modules as records of their state, dictionaries and tensors by dotted name."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,8 @@ from ganserve_export.from_weights.tensor_values import Array, StoredTensor, arra
 from ganserve_export.from_weights.torch_files import storage_from_bytes
 
 _MAX_MODULES, _MAX_DEPTH = 20_000, 20
+_MAX_BYTES = 2**31
+"""Of the tensors of one network; a generator of 1024 px has 120 MB. Names of one storage could make it any number."""
 
 
 @dataclass(slots=True)
@@ -92,10 +94,21 @@ def is_module(value: Any) -> bool:
 
 def tensors_of_module(module: Record) -> dict[str, Tensor]:
     """Return parameters and buffers of a module and its parts by dotted name, as its state_dict has them."""
-    return {name: read() for name, read in _walk(module)}
+    return _read(_walk(module), module.kind)
 
 
-def _walk(module: Record) -> Iterator[tuple[str, Callable[[], Tensor]]]:
+def _read(values: Iterable[tuple[str, StoredTensor | Array]], what: str) -> dict[str, Tensor]:
+    """Return copies of tensors; raise RefusedPickleError if all together are larger than those of any network."""
+    tensors, total = {}, 0
+    for name, value in values:
+        tensors[name] = tensor = value.tensor()
+        total += tensor.nbytes
+        if total > _MAX_BYTES:
+            raise RefusedPickleError(f"its {what} has more than {_MAX_BYTES:,} bytes of weights")
+    return tensors
+
+
+def _walk(module: Record) -> Iterator[tuple[str, StoredTensor | Array]]:
     waiting, count = [("", module, 0)], 0
     while waiting:
         prefix, record, depth = waiting.pop()
@@ -105,7 +118,7 @@ def _walk(module: Record) -> Iterator[tuple[str, Callable[[], Tensor]]]:
         for group in ("_parameters", "_buffers"):
             for name, value in _dictionary(record.state.get(group)).items():
                 if isinstance(value, StoredTensor | Array):
-                    yield f"{prefix}{name}", value.tensor
+                    yield f"{prefix}{name}", value
         for name, part in _dictionary(record.state.get("_modules")).items():
             if is_module(part):
                 waiting.append((f"{prefix}{name}.", part, depth + 1))
@@ -113,7 +126,8 @@ def _walk(module: Record) -> Iterator[tuple[str, Callable[[], Tensor]]]:
 
 def tensors_of_dictionary(values: Mapping[Any, Any]) -> dict[str, Tensor]:
     """Return the tensors in a state_dict."""
-    return {str(name): value.tensor() for name, value in values.items() if isinstance(value, StoredTensor | Array)}
+    found = ((str(name), value) for name, value in values.items() if isinstance(value, StoredTensor | Array))
+    return _read(found, "state_dict")
 
 
 def _dictionary(value: Any) -> Mapping[Any, Any]:

@@ -17,6 +17,8 @@ from ganserve_training.networks.build import NetworkPair, build_networks
 from ganserve_training.networks.stylegan2 import Stylegan2Config
 
 Tensors = dict[str, Tensor]
+_OWN = {"resample_filter", "running_mean", "batches"}
+"""Buffers that our networks make themselves."""
 _SAMPLES_FOR_STATISTICS, _VALUES_FOR_STATISTICS = 64, 4_000_000
 
 
@@ -98,13 +100,18 @@ class Stylegan2Weights:
         """
         config = self.config()
         try:
+            with torch.device("meta"):  # Shapes only: wrong ones could ask for any amount of memory.
+                shapes = build_networks(config, data)
+            expect_fit(shapes.generator, self.generator, "generator")
+            if self.critic is not None:
+                expect_fit(shapes.critic, self.critic, "critic")
             with torch.random.fork_rng(devices=[]):
                 pair = build_networks(config, data)
         except ConfigError as error:
             raise ExportError(f"its networks have no configuration here: {error}") from error
-        load(pair.generator, self.generator, "generator")
+        _load(pair.generator, self.generator)
         if self.critic is not None:
-            load(pair.critic, self.critic, "critic")
+            _load(pair.critic, self.critic)
             measure_deviation(pair, config.latent_dim, self.label_count, self.side)
         for network in (pair.generator, pair.critic):
             network.eval().requires_grad_(False)
@@ -115,12 +122,12 @@ def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
     return sum(name.startswith(prefix) and name.endswith(".weight") for name in tensors)
 
 
-def load(network: nn.Module, tensors: Mapping[str, Tensor], player: str) -> None:
-    """Load weights by name; raise ExportError where they don't fit."""
+def expect_fit(network: nn.Module, tensors: Mapping[str, Tensor], player: str) -> None:
+    """Raise ExportError where weights don't fit a network, which may be without values."""
     expected = network.state_dict()
     for name, value in expected.items():
         if name not in tensors:
-            if name.rpartition(".")[2] in {"resample_filter", "running_mean", "batches"}:
+            if name.rpartition(".")[2] in _OWN:
                 continue
             raise ExportError(f"its {player} has no {name}, which StyleGAN2 needs")
         found = tensors[name]
@@ -131,7 +138,11 @@ def load(network: nn.Module, tensors: Mapping[str, Tensor], player: str) -> None
             raise ExportError(f"its {player}'s {name} has values that are not finite: it diverged in training")
     if extra := sorted(name for name in tensors if name not in expected):
         raise ExportError(f"its {player} has {extra[0]}, which no StyleGAN2 that ganserve knows has")
-    network.load_state_dict({name: tensors.get(name, value) for name, value in expected.items()})
+
+
+def _load(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load weights by name, beside the network's own filters and statistics."""
+    network.load_state_dict(network.state_dict() | dict(tensors))
 
 
 @torch.no_grad()

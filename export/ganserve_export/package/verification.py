@@ -83,8 +83,9 @@ def verify(
         actual = session.run(None, {name: value.numpy() for name, value in inputs.items()})
         for output, mine, theirs in zip(names, actual, expected, strict=True):
             where = f"{file.name}, output {output}, batch {batch}, seed {seed}"
-            found.append(_compare(mine, theirs, where, scale, name, slack, tolerance))
-            if mine.dtype == expected[0].dtype:  # w's beside pixels differ in their last bits
+            pair = _compare(mine, theirs, where, scale, name, slack, tolerance)
+            if mine.dtype == expected[0].dtype:  # A report in levels leaves out w's, which have another unit.
+                found.append(pair)
                 different += int(np.count_nonzero(mine != theirs))
                 total += mine.size
     share = different / total

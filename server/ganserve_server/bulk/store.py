@@ -1,4 +1,4 @@
-"""Keep the shards of a job in a folder, or behind a URL: each is there whole or not at all."""
+"""Keep the shards of a job in a folder or behind a URL, each of them whole or not at all."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class FolderStore(Store):
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold a lock, which ends with the process, and remove what killed processes left half-written."""
+        """Hold a lock, which ends with the process, and remove unfinished files of killed processes."""
         path = self._folder / _LOCK
         with self._refusals(), path.open("a+") as file:
             if fcntl is not None:
@@ -138,7 +138,7 @@ class FolderStore(Store):
 
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:
-        """Turn what the file system refuses into an error that says what to do."""
+        """Turn errors of the file system into one that says what to do."""
         try:
             yield
         except OSError as error:
@@ -278,6 +278,8 @@ def _remove(path: Path) -> None:
 
 def same_or_refuse(store: Store, wanted: dict[str, Any], found: dict[str, Any], argument: str = "--out") -> None:
     """Raise BulkError if a place holds another job than the wanted one; name what differs."""
+    if wanted.get("kind") != found.get("kind"):  # the rest has other names
+        wanted, found = ({"kind": each.get("kind")} for each in (wanted, found))
     differing = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
     if differing:
         changes = ", ".join(f"{key} {_said(found.get(key))} (now {_said(wanted.get(key))})" for key in differing)

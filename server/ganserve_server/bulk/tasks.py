@@ -19,12 +19,12 @@ from ganserve_server.models.model import Model
 from ganserve_server.models.package import Package
 from ganserve_server.settings import ServerConfig
 
-_LIBRARIES = ("ganserve", "onnxruntime", "onnxruntime-gpu", "numpy", "pillow", "pyarrow")
+_LIBRARIES = ("ganserve", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "pillow", "pyarrow")
 MOST_SHARDS = 1_000_000
 
 
 class Task(Protocol):
-    """What is to be done with a model, without the model: workers on other machines get it."""
+    """Work to do with a model, without the model itself: workers on other machines receive it."""
 
     def open(self, model: Model) -> Worker:
         """Return the worker; raise BulkError if the task does not fit the model."""
@@ -83,7 +83,7 @@ def run_task(
     """
     notes = _compared(store, description)
     # This machine only checks the task for a cluster, and may have no GPU.
-    here = config if elsewhere is None else replace(config, provider="cpu")
+    here = config if elsewhere is None else replace(config, provider="cpu", bfloat16=False)
     worker = task.open(load_model(here, package))
     try:
         if notes is None:  # a new job, which fits the model

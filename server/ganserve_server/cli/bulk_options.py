@@ -1,4 +1,4 @@
-"""What `ganserve generate` and `ganserve score-bulk` share: the model, where the work runs, and errors."""
+"""Options that `ganserve generate` and `ganserve score-bulk` share: the model and the machines."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ class BulkArguments:
     """The model's name. Without it, the folder's only model."""
     version: int | None = flag(None, last=True)
     """The model's version. Without it, the newest one."""
-    provider: Literal["auto", "cuda", "tensorrt", "cpu"] = flag("auto", last=True)
+    provider: Literal["auto", "cuda", "tensorrt", "openvino", "cpu"] = flag("auto", last=True)
     """Execution provider, as in `ganserve serve`. auto: CUDA if available, else the CPU; on Ray, CUDA with --ray-gpus,
     else the CPU."""
+    bfloat16: bool = flag(False, last=True)
+    """Let OpenVINO compute samples in bfloat16, as of `ganserve serve`."""
     ray: str | None = flag(None, metavar="ADDRESS", last=True)
     """Run on a Ray cluster: auto for the cluster of this machine, else its address. Without it, run on all cores of
     this machine."""
@@ -52,12 +54,12 @@ class BulkArguments:
         if self.ray is not None and provider == "auto":
             provider = "cuda" if self.ray_gpus else "cpu"
         try:
-            return ServerConfig(models=self.models, demo=self.demo, provider=provider)
+            return ServerConfig(models=self.models, demo=self.demo, provider=provider, bfloat16=self.bfloat16)
         except ValueError as error:
             raise UsageError(str(error)) from None
 
     def elsewhere(self) -> Elsewhere | None:
-        """Return what runs the work on the cluster; None without one."""
+        """Return the runner on the cluster; None without --ray."""
         if self.ray is None:
             return None
         try:
@@ -69,6 +71,14 @@ class BulkArguments:
                 f"--ray {self.ray}: needs {error.name}, which is not installed. Run pip install 'ganserve[ray]'."
             ) from None
         return on_cluster(self.ray, self.ray_cpus, self.ray_gpus)
+
+
+def check_place(name: str, place: str) -> None:
+    """Refuse an empty path, and the hyphen that stands for a standard stream elsewhere."""
+    if not place:
+        raise UsageError(f"{name}: is empty. Give a folder or a URL.")
+    if place in ("-", "./-"):  # the parser's spelling of a lone hyphen
+        raise UsageError(f"{name} -: standard streams cannot be used. Give a folder or a URL.")
 
 
 def bulk_command(name: str, arguments: type[Any], action: Callable[[Any], int], examples: tuple[str, ...]) -> Command:

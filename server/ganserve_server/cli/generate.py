@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ganserve._command_line.options import UsageError, flag
 from ganserve._command_line.process import DONE, complain, printable
-from ganserve_server.cli.bulk_options import BulkArguments, bulk_command
+from ganserve_server.cli.bulk_options import BulkArguments, bulk_command, check_place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,8 +129,7 @@ def _check(arguments: GenerateArguments) -> None:
         raise UsageError(f"--shard-size {arguments.shard_size}: must be at least 1, or 0 to choose for you.")
     if arguments.label and arguments.labels is not None:
         raise UsageError(f"--labels {arguments.labels}: cannot go with --label. Give one of the two.")
-    if not arguments.out:
-        raise UsageError("--out: is empty. Give a folder or a URL.")
+    check_place("--out", arguments.out)
     if arguments.format == "png" and arguments.encoding not in (None, "png"):
         raise UsageError(f"--encoding {arguments.encoding}: cannot go with --format png. Leave it out.")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ganserve._command_line.options import UsageError, flag
 from ganserve._command_line.process import DONE, complain, printable
-from ganserve_server.cli.bulk_options import BulkArguments, bulk_command
+from ganserve_server.cli.bulk_options import BulkArguments, bulk_command, check_place
 
 _EXAMPLES = (
     "ganserve score-bulk digits-1m --out digits-1m-scores        # what `ganserve generate` wrote",
@@ -34,9 +34,8 @@ class ScoreBulkArguments(BulkArguments):
 
 
 def _score(arguments: ScoreBulkArguments) -> int:
-    for name, value in (("FILES", arguments.files), ("--out", arguments.out)):
-        if not value:
-            raise UsageError(f"{name}: is empty. Give a folder or a URL.")
+    check_place("FILES", arguments.files)
+    check_place("--out", arguments.out)
     config, elsewhere = arguments.config(), arguments.elsewhere()
     # onnxruntime takes a third of a second to import; refusals do not wait for it.
     from ganserve_server.bulk.model import find_package

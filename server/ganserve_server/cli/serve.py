@@ -56,6 +56,7 @@ def _serve(configuration: Configuration) -> int:
             complain(f"ganserve serve: error: {text}")
         return BAD_USAGE if isinstance(error, StartupError) else FAILED
     finally:
+        gc.enable()
         trials.close()
 
 

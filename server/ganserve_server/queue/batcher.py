@@ -19,6 +19,7 @@ from typing import Generic
 
 from ganserve_server.errors import DeadlineExpiredError, EngineError, RequestError, UnavailableError
 from ganserve_server.queue.admission import Admission
+from ganserve_server.queue.delivery import call_soon, reject, resolve
 from ganserve_server.queue.lanes import Arrays, Lanes, Priority, Slice, Ticket, WorkT
 from ganserve_server.queue.options import BatchConfig, QueueOptions
 from ganserve_server.queue.statistics import GraphStatistics
@@ -346,9 +347,9 @@ class Batcher(Generic[WorkT]):
             self._count(at, elapsed_s, calls)
         for loop, tickets in finished.items():
             if loop is here:
-                _resolve(tickets)
+                resolve(tickets)
             else:
-                _call_soon(loop, _resolve, tickets)
+                call_soon(loop, resolve, tickets)
 
     def _count(self, samples: int, elapsed_s: float, calls: int) -> None:
         """Count a successful call of `calls` at a time; the caller holds the lock."""
@@ -380,27 +381,8 @@ class Batcher(Generic[WorkT]):
     def _fail(self, ticket: Ticket[WorkT], error: RequestError) -> None:
         """Fail a request; the caller holds the lock."""
         self._lanes.close(ticket)
-        _call_soon(ticket.loop, _reject, ticket, error)
+        call_soon(ticket.loop, reject, ticket, error)
 
 
 def _closed(_slices: object, _worker: int) -> Arrays:
     raise UnavailableError("the batcher is closed")
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> None:
-    try:
-        loop.call_soon_threadsafe(callback, *arguments)
-    except RuntimeError:
-        _log.debug("dropped a result: its event loop is closed")
-
-
-def _resolve(tickets: Sequence[Ticket[WorkT]]) -> None:
-    for ticket in tickets:
-        if not ticket.future.done():
-            parts = ticket.parts
-            ticket.future.set_result([*parts.values()] if len(parts) == 1 else [parts[at] for at in sorted(parts)])
-
-
-def _reject(ticket: Ticket[WorkT], error: RequestError) -> None:
-    if not ticket.future.done():
-        ticket.future.set_exception(error)

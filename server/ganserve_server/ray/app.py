@@ -2,7 +2,8 @@
 
     serve run ganserve_server.ray.app:build models=/shared/models max_replicas=8
 
-docs/cluster.md has a whole configuration. Each replica loads the models of a folder that all machines see.
+examples/cluster/ray-serve.yaml is a whole configuration. Each replica loads the models of a folder that all machines
+see.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ class ClusterConfig:
     """Folder of model packages, the same on all machines."""
     demo: bool = False
     """Serve the model that comes with ganserve in place of `models`."""
-    provider: Literal["auto", "cuda", "tensorrt", "cpu"] = "auto"
+    provider: Literal["auto", "cuda", "tensorrt", "openvino", "cpu"] = "auto"
     """Execution provider. auto: CUDA with `gpus`, else the CPU."""
+    bfloat16: bool = False
+    """Let OpenVINO compute samples in bfloat16."""
     newest_versions: int = 0
     """Load this many of each model's newest versions. 0: all."""
     min_replicas: int = 2
@@ -76,9 +79,11 @@ class ClusterConfig:
                 models=Path(self.models),
                 demo=self.demo,
                 provider=provider,
+                bfloat16=self.bfloat16,
                 newest_versions=self.newest_versions,
                 workers=0 if self.gpus else self.cpus,
                 threads=0 if self.gpus else 1,
+                lone_threads=0 if self.gpus else self.cpus,
             )
         except ValueError as error:
             raise StartupError(str(error)) from error
@@ -111,6 +116,6 @@ def _read(name: str, text: str, kind: type) -> Any:
         value = kind(text)
     except ValueError:
         raise StartupError(f"{name} {text}: not a number. Give one, such as 1.") from None
-    if name == "provider" and value not in ("auto", "cuda", "tensorrt", "cpu"):
-        raise StartupError(f"provider {text}: not a choice. Give one of auto, cuda, tensorrt, cpu.")
+    if name == "provider" and value not in ("auto", "cuda", "tensorrt", "openvino", "cpu"):
+        raise StartupError(f"provider {text}: not a choice. Give one of auto, cuda, tensorrt, openvino, cpu.")
     return value

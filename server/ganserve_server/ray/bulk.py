@@ -44,7 +44,16 @@ def on_cluster(address: str, cpus: int, gpus: float) -> Elsewhere:
         tell: Callable[[int], None],
     ) -> None:
         with connected(address):
-            _make(task, package, replace(config, workers=cpus, threads=1), store, shards, tell, cpus, gpus)
+            _make(
+                task,
+                package,
+                replace(config, workers=cpus, threads=1, lone_threads=cpus),
+                store,
+                shards,
+                tell,
+                cpus,
+                gpus,
+            )
 
     return make
 
@@ -62,7 +71,7 @@ def _make(
     workers = _room(cpus, gpus, len(shards))
     job = store.read(JOB_FILE)
     common = ray.put((task, package, config, store.place, job, list(shards)))
-    # As bytes, for Ray complains about references among the arguments of workers that it may have to start again.
+    # Bytes, because Ray warns about references in the arguments of workers that it may have to restart.
     reference = ray.cloudpickle.dumps(common)
     # Ray Data's own bar and log would stand beside ours.
     ray.data.DataContext.get_current().enable_progress_bars = False

@@ -321,6 +321,8 @@ def test_places_without_whole_writes_get_them_by_renaming(tmp_path: Path) -> Non
         (("--version", 9), "--version 9: model tiny has 1, 2. Give one of these."),
         (("--labels", "missing.npy"), "--labels missing.npy: No such file or directory."),
         (("--models", "nowhere"), "--models nowhere: there is no such folder"),
+        (("--out", ""), "--out: is empty. Give a folder or a URL."),
+        (("--out", "-"), "--out -: standard streams cannot be used. Give a folder or a URL."),
         (("--ray-cpus", 0), "--ray-cpus 0: must be at least 1."),
     ],
 )

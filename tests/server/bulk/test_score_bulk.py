@@ -134,6 +134,7 @@ def test_refusals(repository: Path, tmp_path: Path) -> None:
     assert "has no critic" in refusal(repository, folder, out, model="tiny-uncritical")
     scores(repository, folder, out, "--label", "one")
     assert "label one (now two)" in refusal(repository, folder, out, "--label", "two")
+    assert "kind score (now generate)." in ganserve("generate", "--demo", "-n", 1, "--out", out).stderr
     (folder / "b.png").write_bytes(png(picture(1)))
     assert "files_sha256 " in refusal(repository, folder, out, "--label", "one")
     pq.write_table(pa.table({"x": [1]}), folder / "t.parquet")

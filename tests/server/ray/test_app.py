@@ -198,7 +198,7 @@ def test_more_calls_make_more_replicas(served: Served) -> None:
         ({"max_replicas": "0", "min_replicas": "0"}, "max_replicas 0: must be at least 1."),
         ({"min_replicas": 4}, "max_replicas 2: must be at least min_replicas, 4."),
         ({"demo": "perhaps"}, "demo perhaps: not true or false."),
-        ({"provider": "gpu"}, "provider gpu: not a choice. Give one of auto, cuda, tensorrt, cpu."),
+        ({"provider": "gpu"}, "provider gpu: not a choice. Give one of auto, cuda, tensorrt, openvino, cpu."),
         ({"demo": "true", "models": "mine"}, "--demo: serves its own model"),
     ],
 )
