@@ -1,7 +1,7 @@
 """Take part in the traces of an application that has set up OpenTelemetry: a span for each call, and its traceparent.
 
-OpenTelemetry is never imported here first: what the application has imported is used. Where OpenTelemetry's own
-instrumentation wraps gRPC, it makes the spans, and these are left out.
+This module never imports OpenTelemetry before the application does. Where OpenTelemetry's own instrumentation wraps
+gRPC, that makes the spans, and this module makes none.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _MOST_HEADER_BYTES = 2**10
 
 
 class CallSpan:
-    """The span of one call, with all its attempts; the base class is no span."""
+    """The span of one call, with all its attempts; the base class records nothing."""
 
     headers: Headers = ()
-    """What tells the server about it."""
+    """Metadata that tells the server about the span."""
 
     def end(self, error: BaseException | None = None) -> None:
         """End it, once."""

@@ -26,7 +26,7 @@ _REQUEST_BYTES = 4 * 2**20  # of w's; the server takes 16 MiB by default
 
 @dataclass(frozen=True, kw_only=True)
 class GivenW:
-    """The w's of a file, and what else it says about their samples."""
+    """The w's of a file, with its other facts about their samples."""
 
     w: npt.NDArray[np.float32]
     """[N, L, W]."""

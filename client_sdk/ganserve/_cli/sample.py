@@ -60,14 +60,15 @@ class SampleArguments(ModelArguments, MarkingArguments):
     offset: int = 0
     """Index of the first sample within the seed's sequence."""
     truncation: float | None = None
-    """Less varied, more typical samples. Style-based generators take psi, from 0, the mean, to 1, none. For others it
-    restricts each latent value to [-FLOAT, FLOAT]."""
+    """Less varied, more typical samples. Style-based generators take psi, 0 (the mean) to 1 (no truncation). For others
+    it restricts each latent value to [-FLOAT, FLOAT]."""
     truncation_layers: int | None = None
-    """Style-based generators: number of first layers that truncation acts on. Without it, the model's own."""
+    """Style-based generators: number of first layers to truncate. Without it, the model's own."""
     mix_seed: int | None = None
-    """Style mixing: take the layers from --mix-from on of the samples of this seed."""
+    """Style mixing: the samples of this seed give the styles of layer --mix-from and later ones."""
     mix_from: int | None = None
-    """The first layer that --mix-seed gives, from 1. A later one leaves more of a sample's own shape."""
+    """First layer with the styles of --mix-seed, at least 1 (layers count from 0). A higher one keeps more of the
+    sample's own shape."""
     noise: Noise | None = None
     """Noise of a style-based generator: each sample's own, the same for all, or none. Without it, the model's own."""
     control: tuple[str, ...] = flag((), metavar="NAME=FLOAT")
@@ -77,15 +78,15 @@ class SampleArguments(ModelArguments, MarkingArguments):
     """Draw more samples and let the critic choose. best-of:N takes the one of N with the highest score; rejection:N the
     first that the critic judges real, of at most N."""
     walk_to: int | None = flag(None, metavar="SEED")
-    """Draw --count samples along the way from the first sample of --seed to the first of this seed, both included."""
+    """Draw --count steps from the first sample of --seed to the first of this seed, both included."""
     encoding: Encoding = "raw"
     """Format of samples on the wire. png: smaller and slower; jpeg, webp: with small losses; float32: images from 0 to
     1, in NAME.npz and NAME.npy too."""
     return_w: bool = False
     """Style-based generators: write the w's to NAME.npz too, for --w."""
     w: Path | None = flag(None, metavar="FILE")
-    """Draw the samples of given w's, as many as the file has: NAME.npz of --return-w, which also gives labels and seed,
-    or NAME.npy, float32 [N, layers, values]."""
+    """Draw one sample from each w of a file: NAME.npz of --return-w, which also gives labels and seed, or NAME.npy,
+    float32 [N, layers, values]."""
     scores: bool = False
     """Ask for the critic's scores too."""
     json: bool = False

@@ -30,21 +30,21 @@ _TITLES = {
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyArguments(ModelArguments):
-    """Read the mark of pictures, draw their samples again from their seed, and say whether the pictures show them.
+    """Read the marks of pictures, draw their samples again from their seeds, and compare.
 
-    EXACT: bit for bit. NEAR: within the loss of JPEG or WebP. CHANGED: a changed copy. DIFFERENT: another picture.
-    UNKNOWN: cannot be drawn again. The exit code is 0 if all are EXACT or NEAR, else 1. A mark is no proof of origin:
-    anybody can write one. A valid C2PA manifest says who signed the file.
+    EXACT: equal bit for bit. NEAR: equal within the loss of JPEG or WebP. CHANGED: a changed copy. DIFFERENT: another
+    picture. UNKNOWN: the sample cannot be drawn again. The exit code is 0 if all are EXACT or NEAR, else 1. A mark does
+    not prove the origin: anybody can write one. A valid C2PA manifest shows who signed the file.
     """
 
     files: tuple[Path, ...] = flag(positional="FILE")
-    """Pictures, PNG, JPEG or WebP, and folders of them."""
+    """PNG, JPEG or WebP pictures, and folders of them."""
     seed: int | None = None
-    """Seed of the picture. Without it, the mark's. What is told here counts more than the mark."""
+    """Seed of the picture. Without it, the mark's. Options override the mark."""
     index: int | None = None
-    """Index of the sample in the seed's sequence. Without it, the mark's, else the first ones are tried."""
+    """Index of the sample in the seed's sequence. Without it, the mark's, else the command tries the first 64."""
     label: str | None = None
-    """Label of the sample, by name or index. Without it, the mark's, else each is tried."""
+    """Label of the sample, by name or index. Without it, the mark's, else the command tries each."""
     truncation: float | None = None
     """Truncation of the sample. Without it, the mark's, else none."""
     control: tuple[str, ...] = flag((), metavar="NAME=FLOAT")

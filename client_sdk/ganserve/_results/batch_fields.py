@@ -1,6 +1,6 @@
-"""The fields of a `SampleBatch` that pictures and tables need, so that they need not import it."""
+"""The fields of a `SampleBatch` and a `Sample` that pictures and tables need, so that they need not import these."""
 
-# N = samples, H = height, W = width, C = channels, D = values of a vector
+# N = samples, H = height, W = width, C = channels, D = values of a vector, Z = latent
 
 from __future__ import annotations
 
@@ -41,3 +41,24 @@ class Drawn(Protocol):
     @property
     def version(self) -> int: ...
     def __getitem__(self, key: slice) -> Drawn: ...
+
+
+class DrawnSample(Protocol):
+    """One sample that a model drew; `Sample` documents the fields."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def label(self) -> int | None: ...
+    @property
+    def label_name(self) -> str | None: ...
+    @property
+    def latent(self) -> npt.NDArray[np.float32] | None: ...
+    @property
+    def origin(self) -> Origin | None: ...
+    @property
+    def seed(self) -> int | None: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def version(self) -> int: ...

@@ -16,9 +16,8 @@ from ganserve._marks.xmp import MarkWriter
 if TYPE_CHECKING:
     import os
 
-    from ganserve._results.batch_fields import Drawn
+    from ganserve._results.batch_fields import Drawn, DrawnSample
     from ganserve._results.origin import Origin
-    from ganserve._results.sample import Sample
 
 
 class PictureSigner(C2paSigner):
@@ -83,7 +82,7 @@ def batch_xmp(batch: Drawn) -> bytes:
     return writer.sample(int(batch.indices[0]), label, name, latents)
 
 
-def sample_xmp(sample: Sample) -> bytes:
+def sample_xmp(sample: DrawnSample) -> bytes:
     """Return the XMP of a picture of one sample; see `Sample.xmp`."""
     given = sample.seed is None
     latent = sample.latent.astype("<f4").tobytes() if given and sample.latent is not None else b""

@@ -1,4 +1,4 @@
-"""Show what style-based generators offer: truncation in W as a slider, style mixing and noise."""
+"""Show the options of style-based generators: a slider for truncation in W, style mixing and noise."""
 
 from typing import Any
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Package the weights of a StyleGAN2 that other code trained as the next version of a model.
+    """Make the next version of a model from the weights of a StyleGAN2 that other code trained.
 
-    Reads network pickles (.pkl) of stylegan2-ada-pytorch and stylegan3, and checkpoints (.pt) of
-    rosinality/stylegan2-pytorch, without running anything of them: a file that holds or asks for more than weights is
-    refused. The weights go into ganserve's own networks, which are compared with a second implementation in NumPy; the
-    graphs are then verified as those of every package. Mapping, truncation in W, style mixing and noise are served.
+    The command reads network pickles (.pkl) of stylegan2-ada-pytorch and stylegan3, and checkpoints (.pt) of
+    rosinality/stylegan2-pytorch. It runs no code in them, and refuses a file that holds more than weights. It loads the
+    weights into ganserve's own networks, compares those with a second implementation in NumPy, and verifies the graphs
+    like those of every package. Requests can use truncation in W, style mixing and noise.
     """
 
     file: Path = flag(positional="FILE")
@@ -33,15 +33,15 @@ class Options:
     out: Path | None = flag(None, aliases=("-o",))
     """The model's folder, <repository>/<name>; the package becomes <out>/<next version>."""
     as_run: Path | None = flag(None, metavar="RUN")
-    """In place of a package, or beside it: write a training run with these weights, to go on training on --data."""
+    """Write a training run with these weights, to continue training on --data. Without --out, write no package."""
     labels: str | None = flag(None, metavar="A,B,…|FILE|COUNT")
     """Names of the labels in the order of their indices, if the network takes labels: a,b,c, or a text file with one a
     line. Default: 0, 1, 2 and so on."""
     truncation: float | None = flag(None, metavar="PSI")
-    """psi of requests that set none, 0 to 1, such as 0.7. Default: 1, no truncation."""
+    """Truncation psi for requests that set none, 0 to 1, such as 0.7. Default: 1, no truncation."""
     data: str | None = flag(None, metavar="SOURCE|PATH")
-    """Real data that calibrate the critic's probabilities and show what is typical (default: sigmoid of the score);
-    with --as-run, what to train on."""
+    """Real data to calibrate the critic's probabilities and to learn what is typical. Default: sigmoid of the score.
+    With --as-run, the data to train on."""
     generator_only: bool = False
     """Leave the critic out: the server then cannot score."""
     json: bool = False

@@ -25,11 +25,11 @@ MOST_NUMBERED = 10_000
 class Options(OnnxOptions):
     """Wrap ONNX files that were made elsewhere as the next version of a model.
 
-    The generator, and the critic if there is one, get pre- and post-processing, so that they work as in every package:
-    latents and labels -> uint8 images or float32 vectors -> scores and probabilities. The command compares the wrapped
-    graphs with the originals on random inputs, and publishes all of the package or nothing. It asks for what does not
-    follow from names, types, shapes and values. A graph for one sample, or for another fixed batch, is opened or runs
-    in a loop; noise follows from the latents. It refuses what cannot be served, such as statistics across the batch.
+    The command adds pre- and post-processing to the generator and the critic, so that they work as in every package:
+    latents and labels -> uint8 images or float32 vectors -> scores and probabilities. It compares the wrapped graphs
+    with the originals on random inputs, and publishes the whole package or nothing. If names, types, shapes and values
+    leave something unclear, it asks. It makes graphs with a fixed batch accept any batch, and computes noise from the
+    latents. It refuses networks that cannot be served, such as those with statistics across the batch.
     """
 
     generator: Path = flag(positional="GENERATOR")

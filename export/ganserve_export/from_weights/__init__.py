@@ -1,1 +1,1 @@
-"""Weights of StyleGAN2 as other projects save them -> our networks, without running anything of their files."""
+"""Turn StyleGAN2 weights that other projects saved into our networks, without running code in their files."""

@@ -74,7 +74,7 @@ class Imported(Published):
 
 
 def read_weights(file: Path, *, with_critic: bool) -> Stylegan2Weights:
-    """Read the weights of a StyleGAN2 from another project's file; nothing of it is run.
+    """Read the weights of a StyleGAN2 from another project's file, without running code in it.
 
     Raises:
         ExportError: It holds something else, or a network that ganserve doesn't know; the message says what.
@@ -120,8 +120,8 @@ def import_weights(
     """Publish the networks in another project's file as the next version of the model in `model_folder`.
 
     Raises:
-        ExportError: The file can't be read or holds other networks, or ours compute something else than the NumPy
-            ones. Nothing is published then.
+        ExportError: The file can't be read or holds other networks, or our networks differ from the NumPy ones. Then
+            nothing is published.
     """
     options, steps = options or ImportOptions(), steps or Steps()
     check_name(model_folder)

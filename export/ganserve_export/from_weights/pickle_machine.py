@@ -1,8 +1,8 @@
-"""Read a pickle without running anything of it.
+"""Read a pickle without running code in it.
 
 A pickle is a program for a small stack machine, and Python's own machine imports and calls whatever the program names.
-This one knows no import and no call: a name stands for one of the `Known` objects that the reader gives it, and any
-other name is refused. Memory and time are bounded by the size of the file and `MAX_OPERATIONS`.
+This one cannot import or call: a name stands for one of the `Known` objects of its reader, and it refuses any other
+name. The size of the file and `MAX_OPERATIONS` bound memory and time.
 """
 
 import pickletools
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from ganserve_export.errors import ExportError
 
 MAX_OPERATIONS = 500_000
-"""Of one file; a StyleGAN2 of 1024 px with its optimisers has 60,000."""
+"""Most operations in one file; a StyleGAN2 of 1024 px with its optimisers has 60,000."""
 _MAX_NUMBER = 2**32
 _VALUES = (str, bytes, bytearray, int, float)
 _KEYS = (str, bytes, int, type(None))

@@ -1,4 +1,4 @@
-"""Checkpoints of rosinality/stylegan2-pytorch, and of the many models with its names -> weights of a StyleGAN2.
+"""Read StyleGAN2 weights from checkpoints of rosinality/stylegan2-pytorch, and of other models with its names.
 
 Its formulas are those of StyleGAN2 with other names; weights of transposed convolutions have the same orientation.
 """

@@ -1,4 +1,4 @@
-"""Network pickles of stylegan2-ada-pytorch and stylegan3 -> weights of a StyleGAN2."""
+"""Read StyleGAN2 weights from network pickles of stylegan2-ada-pytorch and stylegan3."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Fit what only real data show, for models that were made elsewhere: probabilities, and what is typical."""
+"""Fit probabilities and typicality to real data, for models that were made elsewhere."""
 
 from collections.abc import Callable, Sequence
 

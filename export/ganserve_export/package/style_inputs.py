@@ -1,4 +1,4 @@
-"""Make the inputs that the graph of a style-based generator has more than others.
+"""Make the additional inputs of a style-based generator's graph.
 
 N = batch, Z = latent, W = style vector w, L = layers that take one.
 """
@@ -41,7 +41,7 @@ def default_style_inputs(spec: model_spec_pb2.StyleSpec, latents: npt.NDArray[np
 def random_style_inputs(
     spec: model_spec_pb2.StyleSpec, inputs: dict[str, Tensor], random: torch.Generator
 ) -> dict[str, Tensor]:
-    """Draw inputs beside latents and labels: every psi, mixed and unmixed, some w's given, all modes of noise."""
+    """Draw random additional inputs: any psi, mixed and unmixed samples, some given w's, all modes of noise."""
     latents = inputs["latents"]
     count, layers = len(latents), spec.layers
 

@@ -79,7 +79,7 @@ class Generator:
         )
 
     async def _files(self, samples: NDArray[Any]) -> list[bytes] | None:
-        """Return pictures [N, H, W, C] as files; None if the job wants raw samples."""
+        """Return pictures [N, H, W, C] as files; None if the job's samples stay raw."""
         encoding = self._plan.encoding
         if encoding == tensor_pb2.ENCODING_PNG:
             return await self._threads.map(lambda rows: png_files(samples[rows]), len(samples), samples[0].nbytes)

@@ -1,4 +1,4 @@
-"""Make the shards of a job in this process: several at once, each in parts that are worked on side by side."""
+"""Make the shards of a job in this process: several at once, and the parts of each concurrently."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Worker(Protocol):
     """Makes shards with a loaded model."""
 
     async def fill(self, shard: Shard, path: Path, tell: Callable[[int], None]) -> None:
-        """Write a shard to `path`, and tell how many further samples are done."""
+        """Write a shard to `path`, and report each further number of finished samples."""
 
     def close(self) -> None:
         """Free the model."""
@@ -64,7 +64,7 @@ def unfinished(store: Store, shards: Iterable[Shard]) -> list[Shard]:
 
 
 async def make_shards(worker: Worker, store: Store, shards: Sequence[Shard], tell: Callable[[int], None]) -> None:
-    """Make shards, and tell how many further samples are done."""
+    """Make shards, and report each further number of finished samples."""
     waiting = iter(shards)
 
     async def work() -> None:
@@ -82,7 +82,7 @@ async def make_shards(worker: Worker, store: Store, shards: Sequence[Shard], tel
 
 @contextlib.contextmanager
 def own_thread() -> Iterator[Callable[..., asyncio.Future[Any]]]:
-    """Yield a function that calls another in a thread, one call after the other; at the end, wait for those that run.
+    """Yield a function that calls another in a thread, one call after the other; at the end, wait for running calls.
 
     So a cancelled job does not write on after its files are removed.
     """
@@ -93,9 +93,9 @@ def own_thread() -> Iterator[Callable[..., asyncio.Future[Any]]]:
 async def side_by_side(
     parts: Iterable[_PartT], work: Callable[[_PartT], Awaitable[_ResultT]], size: Callable[[_PartT], int]
 ) -> AsyncIterator[_ResultT]:
-    """Yield the results of parts in order while the next ones are worked on; `size` is about the bytes of a result.
+    """Yield the results of parts in order while computing the next ones; `size` estimates the bytes of a result.
 
-    The parts may come from files: they are read off the event loop.
+    The parts may come from files, which a thread reads.
     """
     waiting = iter(parts)
 

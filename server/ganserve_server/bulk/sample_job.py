@@ -1,4 +1,4 @@
-"""Describe what `ganserve generate` is to make, and cut it into shards. N = samples."""
+"""Describe a job of `ganserve generate`, and cut it into shards. N = samples."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _FLAGS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleJob:
-    """Samples to generate; what is drawn depends on nothing else."""
+    """Samples to generate. With the model, these fields determine every sample."""
 
     count: int
     seed: int
@@ -140,7 +140,7 @@ def default_shard_size(info: ModelInfo, form: str) -> int:
 
 
 def parts_of(shard: range, info: ModelInfo) -> list[range]:
-    """Cut a shard into parts, which the machine and its load do not change: they become the row groups of Parquet."""
+    """Cut a shard into parts. They become Parquet's row groups, so they must not depend on the machine or its load."""
     size = max(1, min(_MOST_IN_PART, _PART_BYTES // info.sample_bytes))
     return [range(start, min(start + size, shard.stop)) for start in range(shard.start, shard.stop, size)]
 

@@ -37,7 +37,7 @@ class SampleTask:
 
 
 def describe(kind: str, package: Package, config: ServerConfig) -> dict[str, Any]:
-    """Return what every task depends on: the model, and what runs it."""
+    """Return what every task depends on: the model and its execution provider."""
     info = package.info
     # On a cluster the settings name the provider, which this machine may lack.
     provider = choose_provider(config.provider).name if config.provider == "auto" else config.provider

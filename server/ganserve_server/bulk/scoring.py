@@ -83,7 +83,7 @@ class Scorer:
         self._schema = _schema(model, task.description)
 
     async def fill(self, shard: Shard, path: Path, tell: Callable[[int], None]) -> None:
-        """Score the samples of a shard's files; tell how many further files are done."""
+        """Score the samples of a shard's files, and report each further number of finished files."""
         import pyarrow.parquet
 
         task, info = self._task, self._model.info

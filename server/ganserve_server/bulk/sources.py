@@ -15,7 +15,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 PARQUET = (".parquet", ".pq")
 ARCHIVES = (".tar",)
 TABLE = "metadata.csv"
-"""Names the labels of the pictures beside it, as `ganserve generate --format png` writes it."""
+"""Table with the labels of the pictures beside it, as `ganserve generate --format png` writes it."""
 _KINDS = {"pictures": PICTURES, "parquet": PARQUET, "webdataset": ARCHIVES}
 
 

@@ -1,4 +1,4 @@
-"""Keep the shards of a job in a folder, or behind a URL: each is there whole or not at all."""
+"""Keep the shards of a job in a folder or behind a URL, each of them whole or not at all."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class FolderStore(Store):
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold a lock, which ends with the process, and remove what killed processes left half-written."""
+        """Hold a lock, which ends with the process, and remove unfinished files of killed processes."""
         path = self._folder / _LOCK
         with self._refusals(), path.open("a+") as file:
             if fcntl is not None:
@@ -138,7 +138,7 @@ class FolderStore(Store):
 
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:
-        """Turn what the file system refuses into an error that says what to do."""
+        """Turn errors of the file system into one that says what to do."""
         try:
             yield
         except OSError as error:

@@ -24,7 +24,7 @@ MOST_SHARDS = 1_000_000
 
 
 class Task(Protocol):
-    """What is to be done with a model, without the model: workers on other machines get it."""
+    """Work to do with a model, without the model itself: workers on other machines receive it."""
 
     def open(self, model: Model) -> Worker:
         """Return the worker; raise BulkError if the task does not fit the model."""

@@ -1,4 +1,4 @@
-"""What `ganserve generate` and `ganserve score-bulk` share: the model, where the work runs, and errors."""
+"""Options that `ganserve generate` and `ganserve score-bulk` share: the model and the machines."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class BulkArguments:
     version: int | None = flag(None, last=True)
     """The model's version. Without it, the newest one."""
     provider: Literal["auto", "cuda", "tensorrt", "openvino", "cpu"] = flag("auto", last=True)
-    """Execution provider, as of `ganserve serve`. auto: CUDA if available, else the CPU; on Ray, CUDA with --ray-gpus,
+    """Execution provider, as in `ganserve serve`. auto: CUDA if available, else the CPU; on Ray, CUDA with --ray-gpus,
     else the CPU."""
     bfloat16: bool = flag(False, last=True)
     """Let OpenVINO compute samples in bfloat16, as of `ganserve serve`."""
     ray: str | None = flag(None, metavar="ADDRESS", last=True)
-    """Work on the machines of a Ray cluster: auto for the one that this machine belongs to, else its address. Without
-    it, on all cores of this machine."""
+    """Run on a Ray cluster: auto for the cluster of this machine, else its address. Without it, run on all cores of
+    this machine."""
     ray_cpus: int = flag(1, last=True)
     """CPUs of each worker on Ray; each worker loads the model."""
     ray_gpus: float = flag(0.0, last=True)
@@ -59,7 +59,7 @@ class BulkArguments:
             raise UsageError(str(error)) from None
 
     def elsewhere(self) -> Elsewhere | None:
-        """Return what runs the work on the cluster; None without one."""
+        """Return the runner on the cluster; None without --ray."""
         if self.ray is None:
             return None
         try:

@@ -32,33 +32,35 @@ _MOST_INDEX, _MOST_PROPOSALS = 2**48, 1024
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateArguments(BulkArguments):
-    """Draw samples with a model's own files, and write them in shards.
+    """Draw samples from a model package without a server, and write them to files called shards.
 
-    Run the same command again after Ctrl-C, a full disk or a crash: finished shards stay, the others are made with the
-    bytes that they would have had. A changed request is refused.
+    After Ctrl-C, a full disk or a crash, run the same command again: it keeps finished shards and makes the others,
+    with the same bytes as without the interruption. It refuses a changed request.
     """
 
     count: int = flag(aliases=("-n",))
     """Number of samples."""
     out: str = flag(aliases=("-o",), metavar="PATH_OR_URL")
-    """Folder of the shards, new or of the same job, or a URL that fsspec can write to, such as s3://bucket/name."""
+    """Folder for the shards: a new one, or that of the same job. Or a URL that fsspec can write to, such as
+    s3://bucket/name."""
     format: Literal["parquet", "webdataset", "png"] = "parquet"
-    """parquet: a row a sample, as Hugging Face reads it. webdataset: tar archives. png: a folder of pictures and a
-    table for each shard."""
+    """parquet: a row for each sample, as Hugging Face reads it. webdataset: tar archives. png: for each shard, a folder
+    of pictures and a table."""
     encoding: Literal["png", "jpeg", "webp", "raw"] | None = None
-    """Form of pictures in the shards. raw: pixels, in Parquet as a list, in archives as .npy. Without it, png."""
+    """Format of pictures in the shards. raw: pixels, as a list in Parquet, as .npy in archives. Without it, png."""
     label: tuple[str, ...] = flag((), metavar="LABEL")
     """Label of the samples, by name or index; several take turns. Without it, a conditional model draws each sample's
     label."""
     labels: Path | None = flag(None, metavar="FILE")
-    """File with each sample's label: indices in a .npy, or text with a label a line."""
+    """File with a label for each sample: a .npy of indices, or text with one label a line."""
     seed: int | None = None
     """Seed of the samples: those of `ganserve sample` with the same seed. Without it, a random one, which the job
     keeps."""
     offset: int = 0
     """Index of the first sample within the seed's sequence."""
     truncation: float | None = None
-    """Restrict each latent value to [-FLOAT, FLOAT]: less varied, more typical."""
+    """Less varied, more typical samples. Style-based generators take psi, 0 (the mean) to 1 (no truncation). For others
+    it restricts each latent value to [-FLOAT, FLOAT]."""
     control: tuple[str, ...] = flag((), metavar="NAME=FLOAT")
     """Set a control of the model; repeat it for several. The others are drawn at random."""
     select: str | None = flag(None, metavar="RULE:N")
@@ -68,7 +70,7 @@ class GenerateArguments(BulkArguments):
     latents: bool = False
     """Write each sample's latent."""
     shard_size: int = 0
-    """Samples of a shard. 0: as many as make about 64 MiB of pixels, at most 50,000, or 10,000 as png."""
+    """Samples in a shard. 0: about 64 MiB of pixels, at most 50,000 samples, or 10,000 as png."""
 
 
 def _generate(arguments: GenerateArguments) -> int:

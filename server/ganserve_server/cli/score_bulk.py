@@ -20,17 +20,17 @@ _EXAMPLES = (
 class ScoreBulkArguments(BulkArguments):
     """Score the samples of files with a model's critic, and write the scores as Parquet.
 
-    A row a sample: name, label, score, probability, typicality where the model has it, and the error of a sample that
-    cannot be scored. Run the same command again after Ctrl-C, a full disk or a crash: finished shards stay.
+    Each row is a sample: name, label, score, probability, typicality if the model has it, and the error if the sample
+    cannot be scored. After Ctrl-C, a full disk or a crash, run the same command again: it keeps finished shards.
     """
 
     files: str = flag(positional="FILES")
-    """Pictures, Parquet files or archives of WebDataset: a folder with others in it, one file, or a URL."""
+    """Pictures, Parquet files or WebDataset archives: one file, a folder with its sub-folders, or a URL."""
     out: str = flag(aliases=("-o",), metavar="PATH_OR_URL")
-    """Folder of the scores, new or of the same job, or a URL that fsspec can write to."""
+    """Folder for the scores: a new one, or that of the same job. Or a URL that fsspec can write to."""
     label: str | None = None
-    """Label of all samples, by name or index. Without it, that of each: the column label, the file .cls, metadata.csv,
-    or the name of the picture's folder."""
+    """Label of all samples, by name or index. Without it, each sample's own, from the column label, the file .cls,
+    metadata.csv, or the name of the picture's folder."""
 
 
 def _score(arguments: ScoreBulkArguments) -> int:

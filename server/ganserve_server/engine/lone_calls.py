@@ -47,7 +47,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoneCalls:
-    """How calls run that run alone."""
+    """A faster way to run a call alone."""
 
     session: Session
     threads: int

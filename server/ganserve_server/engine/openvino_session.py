@@ -1,7 +1,7 @@
 """Run graphs by OpenVINO, on the CPU: in float32 or, where the CPU has it, in bfloat16. N = batch.
 
-OpenVINO itself, and not its plugin for onnxruntime: `onnxruntime-ep-openvino` (1.8) offers the devices of Intel alone,
-so on an AMD EPYC onnxruntime lists none; and through it the graph could not be rewritten as `openvino_graph` does.
+This calls OpenVINO directly, because its plugin `onnxruntime-ep-openvino` (1.8) offers only Intel's devices (none on an
+AMD EPYC), and with the plugin `openvino_graph` could not rewrite the graph.
 
 Calls have any size. OpenVINO compiles kernels at the first call of each size, which takes some milliseconds; padding to
 buckets would cost more in each call.
@@ -31,7 +31,7 @@ from ganserve_server.errors import PackageError
 
 @contextlib.contextmanager
 def _without_converters() -> Iterator[None]:
-    """Keep `import openvino` from importing its tools, which report the import to their makers."""
+    """Keep `import openvino` from importing its tools, which send usage reports."""
     name = "openvino.tools.ovc"
     if name in sys.modules:  # somebody else's import
         yield

@@ -1,4 +1,4 @@
-"""Describe the mapping of a style-based generator, and what a request wants of it.
+"""Describe the mapping of a style-based generator, and a request's options for it.
 
 N = samples, Z = values of one latent, L = layers, W = values of one w.
 """
@@ -61,7 +61,7 @@ class Style:
 
 @dataclass(kw_only=True, slots=True)  # not frozen: made for every request, and freezing takes time
 class StyleWork:
-    """What a request wants of the mapping; the defaults are those of the model."""
+    """A request's options for the mapping; unset ones mean the model's defaults."""
 
     psi: NDArray[np.float32] | None = None
     """[L], the truncation of each layer."""

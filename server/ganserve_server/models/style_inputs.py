@@ -1,4 +1,4 @@
-"""Make the inputs that the graph of a style-based generator has more than others.
+"""Make the additional inputs of a style-based generator's graph.
 
 N = samples, Z = values of one latent, L = layers, W = values of one w.
 """

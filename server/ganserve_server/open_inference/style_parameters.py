@@ -1,4 +1,4 @@
-"""Read what a request in named tensors wants of truncation and the mapping of a style-based generator."""
+"""Read the truncation and the mapping's options from a request of the Open Inference Protocol."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ _NOT_WITH_W = "cannot be combined with w: leave it out"
 def read_style(
     info: ModelInfo, tensors: Mapping[str, NDArray[np.generic]], parameters: Parameters, *, return_w: bool
 ) -> tuple[float | None, StyleWork | None]:
-    """Return the truncation of latents, and what a model with a mapping has to do; add problems to the findings."""
+    """Return the truncation of latents, and the options for a mapping; add problems to the findings."""
     findings = parameters.findings
     request = StyleRequest(
         truncation=parameters.number("truncation"),

@@ -2,7 +2,8 @@
 
     serve run ganserve_server.ray.app:build models=/shared/models max_replicas=8
 
-docs/cluster.md has a whole configuration. Each replica loads the models of a folder that all machines see.
+examples/cluster/ray-serve.yaml is a whole configuration. Each replica loads the models of a folder that all machines
+see.
 """
 
 from __future__ import annotations

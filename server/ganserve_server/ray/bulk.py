@@ -71,7 +71,7 @@ def _make(
     workers = _room(cpus, gpus, len(shards))
     job = store.read(JOB_FILE)
     common = ray.put((task, package, config, store.place, job, list(shards)))
-    # As bytes, for Ray complains about references among the arguments of workers that it may have to start again.
+    # Bytes, because Ray warns about references in the arguments of workers that it may have to restart.
     reference = ray.cloudpickle.dumps(common)
     # Ray Data's own bar and log would stand beside ours.
     ray.data.DataContext.get_current().enable_progress_bars = False

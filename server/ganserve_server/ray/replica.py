@@ -1,8 +1,7 @@
 """One replica of the application: `ganserve.v1.GanService`, health and HTTP for Ray Serve's proxies.
 
-The proxy hands a call's context over as a copy, which travels back with each answer. So a refusal is an empty answer
-with a status, also in a stream. (An error that is raised would lose its details, and Ray 2.60 cannot even hand over the
-status of a stream's.)
+Ray's proxy passes a copy of a call's context, which travels back with each answer. So a refusal is an empty answer with
+a status, also in a stream. (A raised error would lose its details, and in a stream, with Ray 2.60, its status, too.)
 """
 # ruff: noqa: N802 - the protocol defines the names
 
@@ -109,7 +108,7 @@ class Replica:
             yield gan_service_pb2.StreamScoresResponse()
 
     async def Check(self, _request: Any, grpc_context: RayServegRPCContext) -> Any:  # noqa: ARG002
-        """Answer grpc.health.v1: a replica that answers serves, for Ray replaces those that cannot."""
+        """Answer grpc.health.v1: always serving, because Ray replaces replicas that cannot serve."""
         from grpc_health.v1 import health_pb2
 
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)

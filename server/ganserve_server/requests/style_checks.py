@@ -1,4 +1,4 @@
-"""Check what a request wants of the mapping of a style-based generator.
+"""Check a request's options for the mapping of a style-based generator.
 
 N = samples, L = layers, W = values of one w.
 """
@@ -22,7 +22,7 @@ from ganserve_server.requests.findings import Findings
 
 @dataclass(kw_only=True, slots=True)
 class StyleRequest:
-    """What a request says about truncation and the mapping; None where it says nothing."""
+    """A request's truncation and options for the mapping; None where it sets none."""
 
     truncation: float | None = None
     truncation_layers: int | None = None
@@ -49,9 +49,9 @@ class StyleRequest:
 
 
 def check_style(info: ModelInfo, request: StyleRequest, findings: Findings) -> tuple[float | None, StyleWork | None]:
-    """Check truncation and what only a mapping can do.
+    """Check truncation and the options for the mapping.
 
-    Returns the truncation of latents, None for a model with a mapping, and what such a model has to do.
+    Returns the truncation of latents (None for a model with a mapping) and the checked options (None for other models).
     """
     truncation = request.truncation
     style = info.style

@@ -1,6 +1,6 @@
-"""Send spans to a collector by OTLP, or to where the process's application sends its own.
+"""Send spans to a collector by OTLP, or through the OpenTelemetry set-up of the process's application.
 
-Without an endpoint or such an application nothing is sent, nor is OpenTelemetry imported.
+Without an endpoint or such a set-up, send nothing and do not import OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _log = logging.getLogger(__name__)
 
 
 class Tracing:
-    """The tracing of a server; `tracer` is None if nobody wants it."""
+    """The tracing of a server; `tracer` is None if it is off."""
 
     def __init__(self, endpoint: str | None, protocol: Protocol = "grpc", ratio: float | None = None) -> None:
         """Begin to send spans to `endpoint`, a checked URL; raise StartupError without the extra `otel`.
 
-        A process that has set up OpenTelemetry already, as by `opentelemetry-instrument`, sends them its way.
+        If the process has already set up OpenTelemetry, as by `opentelemetry-instrument`, its set-up sends them.
 
         `ratio` is the share of calls to sample whose client says nothing about it; None leaves it to OpenTelemetry's
         own variables, whose default is 1.

@@ -1,4 +1,4 @@
-"""Tell the trace of the running call what happens to it. Without tracing this costs a look at a variable.
+"""Record events of the running call in its trace. Without tracing this only reads a variable.
 
 Nothing here imports OpenTelemetry; `opentelemetry_spans` records. Times are values of `time.monotonic()`.
 """

@@ -12,7 +12,7 @@ _NAMED = 6
 
 
 def describe_samples(training: Samples, config: DataConfig) -> str:
-    """Return one line about what is learned from, what is held out, and what was passed over."""
+    """Return one line about the training samples, the held-out ones, and the files that were skipped."""
     info, origin = training.info, training.origin
     what = "images" if info.is_image else "vectors"
     names = info.label_names

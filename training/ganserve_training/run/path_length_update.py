@@ -16,7 +16,7 @@ from ganserve_training.run.random_state import Noise
 
 
 class PathLengthUpdate:
-    """Updates the generator by the penalty in every so many-th step; takes half of a batch, to save memory.
+    """Updates the generator by the penalty at a fixed interval of steps, on half a batch to save memory.
 
     `precision` gives the context in which networks compute.
     """
