@@ -23,7 +23,7 @@ from onnx import helper, numpy_helper
 from packages import write_generator_package
 
 from ganserve_server.engine.openvino_graph import split_transposed_convolutions
-from ganserve_server.engine.openvino_session import _core, _read
+from ganserve_server.engine.openvino_library import core, read_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,11 +71,11 @@ def by_onnxruntime(content: bytes) -> Run:
 
 
 def by_openvino(content: bytes, precision: str, *, splits: bool) -> Run:
-    model = _read(content)
+    model = read_model(content)
     if splits:
         split_transposed_convolutions(model)
     properties = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-    request = _core().compile_model(model, "CPU", properties).create_infer_request()
+    request = core().compile_model(model, "CPU", properties).create_infer_request()
     return lambda feed: request.infer(feed)[0]
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from openvino import Model, Node, opset8
+
+from ganserve_server.engine.openvino_library import openvino
 
 _AXES = 2
 
@@ -31,7 +32,7 @@ class _Phase:
     after: int
 
 
-def split_transposed_convolutions(model: Model) -> int:
+def split_transposed_convolutions(model: openvino.Model) -> int:
     """Replace the transposed convolutions of images that can be split, and return how many."""
     replaced = 0
     for node in model.get_ordered_ops():
@@ -43,7 +44,7 @@ def split_transposed_convolutions(model: Model) -> int:
     return replaced
 
 
-def _phases(node: Node) -> list[list[_Phase]] | None:
+def _phases(node: openvino.Node) -> list[list[_Phase]] | None:
     """Return the phases along both axes; None if the form does not fit."""
     attributes: dict[str, Any] = node.get_attributes()
     shape = node.input_value(1).get_partial_shape()
@@ -74,7 +75,7 @@ def _phase(kernel: int, stride: int, before: int, start: int) -> _Phase:
     return _Phase(taps, -min(offsets, default=0), max(offsets, default=0))
 
 
-def _replace(node: Node, phases: list[list[_Phase]]) -> None:
+def _replace(node: openvino.Node, phases: list[list[_Phase]]) -> None:
     weights = _constant(node, 1)
     assert weights is not None, "`_phases` has checked it"
     last, followers = _followers(node)
@@ -82,9 +83,9 @@ def _replace(node: Node, phases: list[list[_Phase]]) -> None:
     for rows in phases[0]:
         for columns in phases[1]:
             kernel = weights[:, :, rows.taps][:, :, :, columns.taps]  # [I, O, K, K]
-            part = opset8.convolution(
+            part = openvino.opset8.convolution(
                 node.input_value(0),
-                opset8.constant(np.ascontiguousarray(kernel.swapaxes(0, 1))),
+                openvino.opset8.constant(np.ascontiguousarray(kernel.swapaxes(0, 1))),
                 strides=[1, 1],
                 pads_begin=[rows.before, columns.before],
                 pads_end=[rows.after, columns.after],
@@ -93,13 +94,13 @@ def _replace(node: Node, phases: list[list[_Phase]]) -> None:
             for follower in followers:
                 part = _applied(follower, part)
             parts.append(part)
-    joined = opset8.depth_to_space(opset8.concat(parts, axis=1), "blocks_first", len(phases[0]))
+    joined = openvino.opset8.depth_to_space(openvino.opset8.concat(parts, axis=1), "blocks_first", len(phases[0]))
     joined.set_friendly_name(last.get_friendly_name())
     for target in list(last.output(0).get_target_inputs()):
         target.replace_source_output(joined.output(0))
 
 
-def _followers(node: Node) -> tuple[Node, list[Node]]:
+def _followers(node: openvino.Node) -> tuple[openvino.Node, list[openvino.Node]]:
     """Return the last of the bias and activation behind a node, and all of them.
 
     Directly behind a convolution, OpenVINO computes them together with it.
@@ -117,7 +118,7 @@ def _followers(node: Node) -> tuple[Node, list[Node]]:
     return last, found
 
 
-def _fits_channels(follower: Node) -> bool:
+def _fits_channels(follower: openvino.Node) -> bool:
     """Return True if the second input is a constant with one value, or one for each channel."""
     values = _constant(follower, 1)
     if values is None:
@@ -127,15 +128,15 @@ def _fits_channels(follower: Node) -> bool:
     return values.size == 1 or is_slope or (len(shape) == 2 + _AXES and shape[0] == shape[2] == shape[3] == 1)
 
 
-def _applied(follower: Node, value: Node) -> Node:
+def _applied(follower: openvino.Node, value: openvino.Node) -> openvino.Node:
     kind = follower.get_type_name()
     if kind == "Relu":
-        return opset8.relu(value)
+        return openvino.opset8.relu(value)
     operand = follower.input_value(1)
-    return opset8.add(value, operand) if kind == "Add" else opset8.prelu(value, operand)
+    return openvino.opset8.add(value, operand) if kind == "Add" else openvino.opset8.prelu(value, operand)
 
 
-def _constant(node: Node, index: int) -> NDArray[np.float32] | None:
+def _constant(node: openvino.Node, index: int) -> NDArray[np.float32] | None:
     """Return an input that is a constant of float32, or one converted to it; None for others."""
     source = node.input_value(index).get_node()
     if source.get_type_name() == "Convert" and node.input_value(index).get_element_type().get_type_name() == "f32":

@@ -6,56 +6,27 @@ AMD EPYC), and with the plugin `openvino_graph` could not rewrite the graph.
 Calls have any size. OpenVINO compiles kernels at the first call of each size, which takes some milliseconds; padding to
 buckets would cost more in each call.
 
-Import this module only if OpenVINO was requested: that takes a quarter of a second and 40 MiB.
+Import this module only if OpenVINO was requested; see `openvino_library`.
 """
 
 from __future__ import annotations
 
 import collections
-import contextlib
-import functools
-import io
-import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ganserve_server.engine.openvino_graph import split_transposed_convolutions
+from ganserve_server.engine.openvino_library import DEVICE, core, openvino, read_model
 from ganserve_server.engine.providers import OPENVINO
 from ganserve_server.engine.sessions import EngineConfig, Feed, run_failure
 from ganserve_server.errors import PackageError
 
-
-@contextlib.contextmanager
-def _without_converters() -> Iterator[None]:
-    """Keep `import openvino` from importing its tools, which send usage reports."""
-    name = "openvino.tools.ovc"
-    if name in sys.modules:  # somebody else's import
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment] # an import of it raises ImportError, which openvino expects
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
-with _without_converters():
-    import openvino
-    from openvino.frontend import FrontEnd, FrontEndManager
-
-    from ganserve_server.engine.openvino_graph import split_transposed_convolutions
-
-_DEVICE = "CPU"
 # onnxruntime's names of OpenVINO's element types.
 _TYPES = {"f32": "tensor(float)", "u8": "tensor(uint8)", "i64": "tensor(int64)"}
-# Flags of /proc/cpuinfo: OpenVINO also emulates bfloat16, slowly.
-_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 _VERSION = openvino.__version__.split("-")[0]
-_lock = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,11 +55,11 @@ class OpenVinoSession:
         """
         self.file = file
         try:
-            model = _read(content)
+            model = read_model(content)
             self.inputs: Sequence[_Tensor] = [_described(port) for port in model.inputs]
             self.outputs: Sequence[_Tensor] = [_described(port) for port in model.outputs]
             split_transposed_convolutions(model)
-            self._compiled = _core().compile_model(model, _DEVICE, _properties(config))
+            self._compiled = core().compile_model(model, DEVICE, _properties(config))
             nodes = len(self._compiled.get_runtime_model().get_ops())
         except Exception as error:
             reason = " ".join(str(error).split())
@@ -116,38 +87,6 @@ class OpenVinoSession:
             raise run_failure(self.file, error) from error
         finally:
             self._requests.append(request)
-
-
-def has_bfloat16() -> bool:
-    """Return True if the CPU computes in bfloat16."""
-    if "BF16" not in _core().get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"):
-        return False
-    try:
-        words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:
-        return True
-    return not _BFLOAT16_FLAGS.isdisjoint(words)
-
-
-def load_libraries(identity_graph: bytes) -> None:
-    """Load all libraries that calls need, which a process may be forbidden to do later."""
-    _core().compile_model(_read(identity_graph), _DEVICE)
-
-
-@functools.cache  # making one searches for devices
-def _core() -> openvino.Core:
-    return openvino.Core()
-
-
-@functools.cache  # making one opens files, which a trial may not
-def _frontend() -> FrontEnd:
-    return FrontEndManager().load_by_framework("onnx")
-
-
-def _read(content: bytes) -> openvino.Model:
-    """Return the graph of an ONNX file. `Core.read_model` would also read the other formats that OpenVINO knows."""
-    with _lock:
-        return _frontend().convert(_frontend().load(io.BytesIO(content)))
 
 
 def _described(port: openvino.Output) -> _Tensor:

@@ -140,7 +140,7 @@ def _openvino_obstacle() -> str | None:
             "--provider cpu"
         )
     try:
-        from ganserve_server.engine.openvino_session import load_libraries
+        from ganserve_server.engine.openvino_library import load_libraries
 
         load_libraries(IDENTITY_GRAPH)
     except ProviderError:
@@ -151,7 +151,7 @@ def _openvino_obstacle() -> str | None:
 
 
 def _bfloat16_obstacle() -> str | None:
-    from ganserve_server.engine.openvino_session import has_bfloat16
+    from ganserve_server.engine.openvino_library import has_bfloat16
 
     if has_bfloat16():
         return None

@@ -62,7 +62,8 @@ def main() -> None:
             return
         if not is_limited:
             if task.engine.provider == OPENVINO:
-                from ganserve_server.engine.openvino_session import load_libraries
+                import ganserve_server.engine.openvino_session  # noqa: F401 - later its file cannot be opened
+                from ganserve_server.engine.openvino_library import load_libraries
 
                 load_libraries(IDENTITY_GRAPH)
             _limit(memory_bytes, files=task.engine.provider not in ON_CPU)

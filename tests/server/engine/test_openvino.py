@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
 from ganserve_server.engine.openvino_graph import split_transposed_convolutions
-from ganserve_server.engine.openvino_session import OpenVinoSession, _read, has_bfloat16
+from ganserve_server.engine.openvino_library import has_bfloat16, read_model
+from ganserve_server.engine.openvino_session import OpenVinoSession
 
 CONFIG = EngineConfig(provider=OPENVINO, threads=1, calls=2)
 PORTS = (
@@ -127,7 +128,7 @@ def test_split_convolutions_have_the_same_results(
     )
     content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
     inputs = {"x": random.standard_normal((3, 5, 4, 7)).astype(np.float32)}
-    model = _read(content)
+    model = read_model(content)
     assert split_transposed_convolutions(model) == splits
     kinds = [node.get_type_name() for node in model.get_ordered_ops()]
     assert ("ConvolutionBackpropData" in kinds) is not splits
