@@ -1,5 +1,6 @@
 """Networks as people write them: adapted where that is safe, and otherwise refused, with all problems in one round."""
 
+import io
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from ganserve_training.config import CustomConfig, DigitsConfig, LeastSquaresLoss, RegularisersConfig, TrainConfig
 from ganserve_training.data import DataInfo
@@ -14,6 +16,7 @@ from ganserve_training.errors import ConfigError
 from ganserve_training.networks import NetworkPair, build_networks
 from ganserve_training.run.network_questions import ask_networks, build_and_ask
 from ganserve_training.run.network_trials import network_notes
+from ganserve_training.run.training_loop import say
 from tiny_runs import tiny_config
 
 MODULE = "ganserve_test_zoo"
@@ -272,3 +275,9 @@ def test_what_is_not_safe_is_refused_in_one_round(
         asked(config(generator, critic, changes))
     for words in told:
         assert words in str(caught.value)
+
+
+def test_notes_are_printed_as_they_are() -> None:
+    printed = io.StringIO()
+    say(Console(file=printed), "note: zoo:CD: [2, 1] is read as [2]")  # Rich would make a picture of the name.
+    assert printed.getvalue() == "note: zoo:CD: [2, 1] is read as [2]\n"
