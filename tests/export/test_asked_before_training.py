@@ -155,6 +155,19 @@ class Rooted(Critic):
         rows = self.rows(samples)
         return self.end(rows) + (rows - rows).norm(dim=-1).mean(1)
 
+class Squeezing(Critic):
+    def end(self, rows):
+        return self.score(torch.tanh(rows).mean(1)).squeeze()
+
+class Probable(Critic):
+    def __init__(self, sample_shape):
+        super().__init__(sample_shape)
+        self.score = nn.Sequential(self.score, nn.Sigmoid())
+
+class Alone(Generator):
+    def forward(self, latents):
+        return self.make(latents).flatten(1)
+
 class Dropping(Critic):
     def forward(self, samples, labels=None):
         return self.end(F.dropout(self.rows(samples), 0.5, self.training))
@@ -274,6 +287,13 @@ def test_generators_that_can_t_be_exported_are_told_in_a_line(
 def test_networks_that_can_be_exported_pass() -> None:
     asked = config("Scaling")
     assert try_export(asked, build_networks(asked.networks, INFO), INFO) == []
+
+
+def test_adapted_networks_can_be_exported_with_any_batch() -> None:
+    for critic, changes in (("Squeezing", {}), ("Probable", {"critic_output": "probabilities"})):
+        asked = config("Alone", critic)
+        asked = replace(asked, networks=replace(asked.networks, **changes))
+        assert try_export(asked, build_networks(asked.networks, INFO), INFO) == []
 
 
 FLAGS = (

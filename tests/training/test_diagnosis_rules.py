@@ -37,6 +37,20 @@ def test_a_gradient_far_below_its_usual_size_is_vanishing_gradients() -> None:
     assert diagnose(history(5, sample_gradient_norm=norms)) == {}  # At an equilibrium small gradients are normal.
 
 
+def test_a_critic_that_gives_all_samples_one_score_is_idle() -> None:
+    idle = {"quality": 0.95, "critic_loss": 0.693, "real_accuracy": 0.0, "held_out_accuracy": 0.0, "fake_accuracy": 0.0}
+    drifting = [(0.1 * look, 0.0) for look in range(5)]
+    found = diagnose(history(5, **idle, centre=drifting))
+    assert set(found) == {"idle-critic"}
+    assert "its loss has stayed at 0.693 for 5 looks, it is right 0% of the time" in found["idle-critic"]
+    one_sided = {**idle, "real_accuracy": 1.0, "held_out_accuracy": 1.0}
+    assert "idle-critic" in diagnose(history(5, **one_sided, centre=drifting))
+    for learning in ({"critic_loss": [0.693, 0.69, 0.68, 0.67, 0.66]}, {"quality": 0.85}, {"real_accuracy": 0.7}):
+        fields = {**idle, "fake_accuracy": 0.7 if "real_accuracy" in learning else 0.0, **learning}
+        assert "idle-critic" not in diagnose(history(5, **fields, centre=drifting))
+    assert "idle-critic" not in diagnose(history(4, **idle, centre=drifting[:4]))
+
+
 def test_samples_that_do_not_move_from_the_start_are_no_progress() -> None:
     stuck = {"quality": 0.95, "diversity": 0.5, "offset": 0.6, "fake_accuracy": 0.98}
     found = diagnose(history(10, **stuck))

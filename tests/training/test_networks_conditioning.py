@@ -127,13 +127,17 @@ def test_python_refuses_a_value_that_is_not_a_choice() -> None:
     ("architecture", "option", "having"),
     [
         ("dcgan", "critic_layers", ("mlp",)),
-        ("mlp", "max_width", ("convolutional", "dcgan", "progressive", "r3gan", "residual")),
+        ("mlp", "max_width", ("convolutional", "dcgan", "progressive", "r3gan", "residual", "stylegan2")),
         ("convolutional", "generator_class", ("custom",)),
         ("r3gan", "critic_norm", ("dcgan", "mlp", "residual")),
         ("progressive", "spectral_norm", ("convolutional", "custom", "dcgan", "mlp", "residual")),
         ("r3gan", "spectral_norm", ("convolutional", "custom", "dcgan", "mlp", "residual")),
         ("convolutional", "group_size", ("r3gan",)),
-        ("custom", "generator_width", ("convolutional", "dcgan", "mlp", "progressive", "r3gan", "residual")),
+        (
+            "custom",
+            "generator_width",
+            ("convolutional", "dcgan", "mlp", "progressive", "r3gan", "residual", "stylegan2"),
+        ),
     ],
 )
 def test_an_architecture_has_only_its_own_options(architecture: str, option: str, having: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from ganserve_training.config.data_rules import learning_rate
 from ganserve_training.config.serialisation import changed_config, flat_config
 from ganserve_training.config.train import TrainConfig
 from ganserve_training.data.sample_info import DataInfo
@@ -31,6 +32,8 @@ def advise(kind: Kind, config: TrainConfig, data: DataInfo, check: Callable[[Tra
     `check` raises ConfigError for a configuration with which the run could not start.
     """
     tries = [_UNFLAGGED[kind]] if kind in _UNFLAGGED else []
+    if kind == "idle-critic" and config.networks.architecture == "custom":
+        tries.append("a critic that gives the logit, and whose weights get gradients")
     for words, settings in _REMEDIES[kind](config, data):
         changes = _changes(config, settings)
         if not changes:
@@ -60,6 +63,14 @@ def _vanishing_gradients(config: TrainConfig, _: DataInfo) -> _Remedies:
 
 def _no_progress(config: TrainConfig, _: DataInfo) -> _Remedies:
     yield "learning rates of 1e-4 to 1e-3 ({})", dict.fromkeys(_RATES, Anneal.constant(3e-4))
+    yield "a tenth of the penalties ({})", _scaled(config, 0.1, *_GAMMAS)
+    yield "ten times the bound of the critic's weights ({})", _scaled(config, 10.0, "regularisers.weight_clip")
+
+
+def _idle_critic(config: TrainConfig, data: DataInfo) -> _Remedies:
+    usual = learning_rate(data)
+    if config.optimisers.critic.learning_rate.start < usual:
+        yield "a critic that learns faster ({})", {_RATES[1]: Anneal.constant(usual)}
     yield "a tenth of the penalties ({})", _scaled(config, 0.1, *_GAMMAS)
     yield "ten times the bound of the critic's weights ({})", _scaled(config, 10.0, "regularisers.weight_clip")
 
@@ -161,6 +172,7 @@ def _decline(config: TrainConfig, data: DataInfo) -> _Remedies:
 _REMEDIES: dict[Kind, Callable[[TrainConfig, DataInfo], _Remedies]] = {
     "vanishing-gradients": _vanishing_gradients,
     "no-progress": _no_progress,
+    "idle-critic": _idle_critic,
     "winning-critic": _calmer,
     "mode-collapse": _mode_collapse,
     "ignored-labels": _ignored_labels,

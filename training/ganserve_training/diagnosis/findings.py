@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 Kind = Literal[
     "vanishing-gradients",
     "no-progress",
+    "idle-critic",
     "winning-critic",
     "mode-collapse",
     "ignored-labels",
@@ -22,11 +23,17 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 PERSISTENCE = 3
 """Looks in a row that start or end a condition: the 256 samples of one look may mislead."""
 EXPLAINED_BY: dict[Kind, frozenset[Kind]] = {
+    "idle-critic": frozenset({"vanishing-gradients", "divergence"}),
     "winning-critic": frozenset({"vanishing-gradients", "no-progress", "mode-collapse", "divergence"}),
-    "ignored-labels": frozenset({"mode-collapse"}),
-    "low-precision": frozenset({"vanishing-gradients", "no-progress", "winning-critic", "mode-collapse", "divergence"}),
+    "ignored-labels": frozenset({"idle-critic", "mode-collapse"}),
+    "low-precision": frozenset(
+        {"vanishing-gradients", "no-progress", "idle-critic", "winning-critic", "mode-collapse", "divergence"}
+    ),
     "low-recall": frozenset(
-        {"vanishing-gradients", "no-progress", "winning-critic", "mode-collapse", "divergence", "low-precision"}
+        {
+            *("vanishing-gradients", "no-progress", "idle-critic", "winning-critic", "mode-collapse", "divergence"),
+            "low-precision",
+        }
     ),
 }
 """Conditions that do not begin beside the ones that explain them."""

@@ -13,6 +13,7 @@ from ganserve_training.run.run_folder import RunFolder
 _STATES: dict[Kind, str] = {
     "vanishing-gradients": "with vanishing gradients",
     "no-progress": "without progress",
+    "idle-critic": "with a critic that learns nothing",
     "winning-critic": "with a critic that wins",
     "mode-collapse": "in mode collapse",
     "ignored-labels": "with samples that ignore their labels",

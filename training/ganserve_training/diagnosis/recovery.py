@@ -13,6 +13,8 @@ def recovery(kind: Kind, now: Observation) -> str:
             return f"The gradient that reaches the generated samples is {now.sample_gradient_norm:.1e} again."
         case "no-progress":
             return f"The generated samples move{f', and {quality}' if quality else ''}."
+        case "idle-critic":
+            return f"The critic is right {now.critic_accuracy:.0%} of the time, with a loss of {now.critic_loss:.3g}."
         case "winning-critic":
             end = f", and {quality}" if quality else ""
             return f"The critic is right on {now.fake_accuracy:.0%} of generated samples{end}."

@@ -22,7 +22,13 @@ from ganserve_training.diagnosis.quality_history import (
     has_gained_less,
     quality_trend,
 )
-from ganserve_training.diagnosis.sample_rules import ignored_labels, low_precision, low_recall, winning_critic
+from ganserve_training.diagnosis.sample_rules import (
+    idle_critic,
+    ignored_labels,
+    low_precision,
+    low_recall,
+    winning_critic,
+)
 
 Rule = Callable[[History], str | None]
 
@@ -243,6 +249,7 @@ def decline(history: History) -> str | None:
 RULES: dict[Kind, Rule] = {
     "vanishing-gradients": vanishing_gradients,
     "no-progress": no_progress,
+    "idle-critic": idle_critic,
     "winning-critic": winning_critic,
     "mode-collapse": mode_collapse,
     "ignored-labels": ignored_labels,

@@ -13,6 +13,12 @@ FIRST_LOOKS = 3
 ALWAYS_RIGHT = 0.98
 """Accuracy on training and on generated samples of a critic that the generator cannot fool."""
 
+IDLE_LOOKS = 5  # looks over which a critic that learns nothing stands still
+IDLE_ACCURACY = 0.65
+"""Accuracy up to which a critic may be guessing. One that gives all samples the same score is right on none."""
+IDLE_CHANGE = 0.01
+"""Change of the critic's loss over these looks, relative to the loss or to a tenth, below which it stands still."""
+
 IGNORED_LABELS = 0.45
 """Agreement of generated samples with their labels beyond guessing, relative to real ones, below which they mean
 little."""
@@ -31,6 +37,21 @@ def winning_critic(history: History) -> str | None:
         f"The critic is right on {now.real_accuracy:.0%} of real and {now.fake_accuracy:.0%} of generated samples, and "
         f"the samples are no better than before training: {now.quality_name} is {now.quality:.3g} and was "
         f"{now.untrained_quality:.3g}."
+    )
+
+
+def idle_critic(history: History) -> str | None:
+    """Find a critic that never learned to tell real from generated samples, and so teaches the generator nothing."""
+    now, recent = history[-1], history[-IDLE_LOOKS:]
+    if len(recent) < IDLE_LOOKS or any(item.growing for item in recent) or not has_gained_less(now, NOTHING_GAINED):
+        return None
+    losses = [item.critic_loss for item in recent]
+    moves = max(losses) - min(losses) > IDLE_CHANGE * max(*(abs(loss) for loss in losses), 0.1)
+    if moves or any(item.critic_accuracy > IDLE_ACCURACY for item in recent):
+        return None
+    return (
+        f"The critic learns nothing: its loss has stayed at {now.critic_loss:.3g} for {IDLE_LOOKS} looks, it is right "
+        f"{now.critic_accuracy:.0%} of the time, and the samples are no better than before training."
     )
 
 

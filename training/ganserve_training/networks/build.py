@@ -19,6 +19,7 @@ from ganserve_training.networks.batch_statistics import PackedCritic
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.config import NetworksConfig
 from ganserve_training.networks.normalisation import normalise_spectrally
+from ganserve_training.networks.problems import make_both
 from ganserve_training.options.checks import flag, refusal
 
 
@@ -45,8 +46,10 @@ def build_networks(config: NetworksConfig, data: DataInfo) -> NetworkPair:
     conditioning = resolve_conditioning(config, data)
     shape = data.network_shape
     make_generator, make_critic = config.players
-    generator = make_generator(config, shape, conditioning)
-    critic = make_critic(config, (shape[0] * config.packing, *shape[1:]), conditioning)
+    packed = (shape[0] * config.packing, *shape[1:])
+    generator, critic = make_both(
+        lambda: make_generator(config, shape, conditioning), lambda: make_critic(config, packed, conditioning)
+    )
     if config.spectral_norm != "off":
         normalise_spectrally(critic)
     if config.spectral_norm == "both":

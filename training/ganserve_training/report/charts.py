@@ -17,6 +17,7 @@ PURPLE, SKY, GRAY = "#cc79a7", "#56b4e9", "#6b7280"
 KIND_COLOURS = {
     "vanishing-gradients": PURPLE,
     "no-progress": GRAY,
+    "idle-critic": GRAY,
     "mode-collapse": RED,
     "winning-critic": PURPLE,
     "ignored-labels": RED,

@@ -17,15 +17,25 @@ from ganserve_training.config import TrainConfig
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.files import reason_of
-from ganserve_training.networks import NetworkPair, as_output
+from ganserve_training.networks import NetworkPair, as_output, build_networks
+from ganserve_training.networks.batch_statistics import PackedCritic
+from ganserve_training.networks.build import resolve_conditioning
 from ganserve_training.networks.custom import CustomConfig
+from ganserve_training.networks.problems import BrokenNetworkError, Problems
 from ganserve_training.options.checks import flag
+from ganserve_training.run.network_trials import (
+    check_ranges,
+    check_step,
+    check_weights,
+    expect_finite,
+    named,
+    random_inputs,
+)
 
 ExportTrial: TypeAlias = Callable[[TrainConfig, NetworkPair, DataInfo], list[str]]
 """Exports networks for a trial; returns notes for the user, or raises a ConfigError."""
 
 _TRIALS: list[ExportTrial] = []
-_SAMPLES = 4
 _PENALTIES = {
     "r1_gamma": "regularisers.r1_gamma.{start,end}",
     "r2_gamma": "regularisers.r2_gamma.{start,end}",
@@ -54,6 +64,47 @@ def try_export(config: TrainConfig, pair: NetworkPair, data: DataInfo) -> list[s
     return [note for trial in _TRIALS for note in trial(config, pair, data)]
 
 
+def build_and_ask(config: TrainConfig, data: DataInfo, device: torch.device) -> NetworkPair:
+    """Return new networks; raise a ConfigError with everything that is wrong with the user's own, in one round."""
+    try:
+        return build_networks(config.networks, data)
+    except BrokenNetworkError as error:
+        if not isinstance(config.networks, CustomConfig):
+            raise
+        problems = Problems()
+        problems.messages += error.messages
+        if len(error.players) == 2:
+            critic = error.players["critic"]
+            packing, conditioning = config.networks.packing, resolve_conditioning(config.networks, data)
+            pair = NetworkPair(
+                error.players["generator"].to(device),
+                (PackedCritic(critic, packing) if packing > 1 else critic).to(device),
+                conditioning.label_names,
+                conditioning.critic_uses_labels,
+            )
+            with problems.gathered():
+                ask_networks(config, pair, data, device)
+        problems.expect_none()
+        raise
+
+
+def ask_networks(config: TrainConfig, pair: NetworkPair, data: DataInfo, device: torch.device) -> None:
+    """Refuse networks of the user's own that could not be trained, saved or exported as they are.
+
+    Random numbers and the networks' state stay as they are.
+
+    Raises:
+        ConfigError: With all problems.
+    """
+    if not isinstance(config.networks, CustomConfig):
+        return
+    problems = Problems()
+    for question in (check_weights, check_ranges, check_derivatives, check_step):
+        with problems.gathered():
+            question(config, pair, data, device)
+    problems.expect_none()
+
+
 def check_derivatives(config: TrainConfig, pair: NetworkPair, data: DataInfo, device: torch.device) -> None:
     """Refuse a custom critic without the derivatives that its penalties and its generator need.
 
@@ -65,14 +116,10 @@ def check_derivatives(config: TrainConfig, pair: NetworkPair, data: DataInfo, de
     if not isinstance(config.networks, CustomConfig):
         return
     twice = _needing_two(config)
-    path = f"{flag('networks.critic_class')} {config.networks.critic_class}"
+    path = named(config, "critic")
+    samples, labels = random_inputs(config, pair, data, device)
+    samples.requires_grad_()
     devices = [device] if device.type == "cuda" else []
-    random = torch.Generator().manual_seed(0)
-    count = _SAMPLES * config.networks.packing
-    samples = torch.randn(count, *data.network_shape, generator=random).to(device).requires_grad_()
-    labels = None
-    if pair.critic_uses_labels:
-        labels = (torch.arange(count) % len(pair.label_names)).to(device)
     with torch.random.fork_rng(devices=devices):
         critic = copy.deepcopy(pair.critic).train()
         try:
@@ -82,14 +129,14 @@ def check_derivatives(config: TrainConfig, pair: NetworkPair, data: DataInfo, de
                 f"{path}: has no gradient with respect to its samples, from which the generator learns: "
                 f"{reason_of(error)}. Use differentiable operations alone, without .detach() or .item()."
             ) from error
-        _expect_finite(path, "gradient", [gradient])
+        expect_finite(path, "gradient", [gradient])
         if not twice:
             return
         try:
             torch.autograd.backward(gradient.square().sum())
         except Exception as error:
             raise ConfigError(_no_second(path, error, twice)) from error
-        _expect_finite(path, "second derivative", [item.grad for item in critic.parameters() if item.grad is not None])
+        expect_finite(path, "second derivative", [item.grad for item in critic.parameters() if item.grad is not None])
 
 
 def _gradient(critic: nn.Module, samples: Tensor, labels: Tensor | None, config: TrainConfig) -> Tensor:
@@ -118,11 +165,3 @@ def _no_second(path: str, error: Exception, needing: list[str]) -> str:
     options = [option for option in needing if option.startswith("--")]
     without = f", or train without: {' 0 '.join(options)} 0" if options else ""
     return f"{path}: has no second derivative, which {' and '.join(needing)} need: {said}. {remedy}{without}."
-
-
-def _expect_finite(path: str, what: str, values: list[Tensor]) -> None:
-    if not all(bool(value.isfinite().all()) for value in values):
-        raise ConfigError(
-            f"{path}: its {what} is NaN or infinite for random samples, so the first step would end training. Look for "
-            "square roots, norms, logarithms or divisions at zero."
-        )

@@ -28,6 +28,7 @@ from ganserve_training.run.devices import DeviceName, cpu_threads, default_threa
 from ganserve_training.run.distributed import Processes
 from ganserve_training.run.healing import Cure, Treatment, TroubleError, heal
 from ganserve_training.run.network_questions import try_export
+from ganserve_training.run.network_trials import network_notes
 from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.trained_model import config_of
 from ganserve_training.run.training_loop import RunLoop, say
@@ -126,7 +127,8 @@ def train(
                 if checkpoint is not None:
                     loop.resume(checkpoint)
                 elif processes.writes:
-                    for note in try_export(treatment.config, loop.networks, samples.info):
+                    notes = network_notes(treatment.config, loop.networks) if attempt == 0 else []
+                    for note in (*notes, *try_export(treatment.config, loop.networks, samples.info)):
                         say(console, note)
                 if processes.writes:
                     if fitted is not None:

@@ -340,4 +340,4 @@ class _Outputs:
 
 def say(console: Console, message: str) -> None:
     """Print a message to the user without markup."""
-    console.print(message, markup=False, highlight=False, soft_wrap=True)
+    console.print(message, markup=False, emoji=False, highlight=False, soft_wrap=True)

@@ -33,7 +33,7 @@ class BarProgress:
 
     def say(self, message: str) -> None:
         """Print above the bar."""
-        self._progress.console.print(message, markup=False, highlight=False)
+        self._progress.console.print(message, markup=False, emoji=False, highlight=False)
 
     def close(self) -> None:
         """Stop drawing."""
@@ -70,7 +70,7 @@ class PlainProgress:
 
     def say(self, message: str) -> None:
         """Print a line."""
-        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(message, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Do nothing."""

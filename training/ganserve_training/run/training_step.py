@@ -17,7 +17,7 @@ from ganserve_training.config import TrainConfig
 from ganserve_training.data import BatchSource, Samples, make_batches
 from ganserve_training.evaluation.modes import modes_of
 from ganserve_training.evaluation.quality import check_choice
-from ganserve_training.networks import NetworkPair, build_networks
+from ganserve_training.networks import NetworkPair
 from ganserve_training.networks.batch_statistics import looks_across_batch
 from ganserve_training.networks.critic_output import CriticOutput, as_output
 from ganserve_training.networks.ema import Ema
@@ -34,7 +34,7 @@ from ganserve_training.run.checkpoint_weights import load_weights
 from ganserve_training.run.compatibility import check_everything
 from ganserve_training.run.distributed import Processes, running_statistics
 from ganserve_training.run.memory import check_memory, check_network_memory
-from ganserve_training.run.network_questions import check_derivatives
+from ganserve_training.run.network_questions import ask_networks, build_and_ask
 from ganserve_training.run.optimisers import Updater
 from ganserve_training.run.path_length_update import PathLengthUpdate
 from ganserve_training.run.random_state import Noise, capture_rng, noise_seed, restore_rng, seed_global
@@ -64,7 +64,7 @@ class Trainer:
         self.prior = LatentPrior.of(config.networks)
         """Distribution of latents."""
         check_network_memory(config, samples.info, self.processes)
-        pair = build_networks(config.networks, samples.info)
+        pair = build_and_ask(config, samples.info, device)
         check_everything(config, samples.info, pair, self.processes.world)
         if config.diagnosis.enabled:  # Fail now rather than at the first observation.
             check_choice(config.diagnosis.quality, modes_of(config.data), labelled=bool(samples.info.label_names))
@@ -79,7 +79,7 @@ class Trainer:
         self.networks = NetworkPair(self.generator, self.critic, pair.label_names, pair.critic_uses_labels)
         """Both networks, and what their labels are."""
         check_memory(config, pair, samples.info, self.processes)
-        check_derivatives(config, self.networks, samples.info, device)
+        ask_networks(config, self.networks, samples.info, device)
         self._together = not looks_across_batch(self.critic)
         self.ema = Ema(self.generator, config.ema)
         """The generator's moving average."""
