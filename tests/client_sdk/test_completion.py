@@ -55,10 +55,10 @@ def run(command: list[str]) -> str:
 LINES = pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("ganserve s", {"sample", "score", "serve"}),
+        ("ganserve s", {"sample", "score", "score-bulk", "serve"}),
         ("ganserve bench --enc", {"--encoding"}),
         ("ganserve bench --encoding w", {"webp"}),
-        ("ganserve sample --tr", {"--truncation"}),
+        ("ganserve sample --tr", {"--truncation", "--truncation-layers"}),
         ("ganserve serve --provider t", {"tensorrt"}),
         ("ganserve train dcgan", {"dcgan", "dcgan-32"}),
         ("ganserve train digits --regularisers.weight-c", {"--regularisers.weight-clip"}),

@@ -14,8 +14,8 @@ from ganserve_export import ExportError
 from ganserve_export.cli import package as package_command
 from ganserve_server.errors import FailedPreconditionError
 from ganserve_server.models.model_info import read_model_info
-from ganserve_server.requests.field_checks import check_truncation
 from ganserve_server.requests.findings import Findings
+from ganserve_server.requests.style_checks import check_latent_truncation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,7 +144,7 @@ def test_truncation_that_does_nothing_is_not_offered(tmp_path: Path) -> None:
     assert "it changes nothing" in packaged.truncation_absence
     assert manifest(packaged).latent.truncation_absence == packaged.truncation_absence
     findings = Findings()
-    check_truncation(read_model_info(manifest(packaged)), 0.5, findings)
+    check_latent_truncation(read_model_info(manifest(packaged)), 0.5, findings)
     with pytest.raises(FailedPreconditionError, match="model 'x' has no truncation: it changes nothing"):
         findings.raise_any()
     assert not wrap(tmp_path, tanh_nchw(tmp_path / "g2.onnx"), **NCHW).truncation_absence

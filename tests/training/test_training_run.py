@@ -86,7 +86,18 @@ def test_a_checkpoint_contains_everything(tmp_path: Path) -> None:
     state = newest(tmp_path)
     assert set(state) == {
         *("format", "step", "samples_seen", "generator", "critic", "ema", "generator_optimiser", "critic_optimiser"),
-        *("level", "ada", "rng", "pending_measures", "config", "data", "data_sha256", "environment", "diagnosis"),
+        *(
+            "level",
+            "ada",
+            "path_length",
+            "rng",
+            "pending_measures",
+            "config",
+            "data",
+            "data_sha256",
+            "environment",
+            "diagnosis",
+        ),
     }
     assert set(state["rng"]) == {"training", "torch", "cuda", "python", "numpy"}
     assert state["config"] == config_to_dict(tiny_config())

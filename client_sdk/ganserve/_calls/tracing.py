@@ -88,7 +88,8 @@ class Tracing:
         self._target = config.target
         self._taken = {name for name, _ in config.metadata}
         self._instrumentor = instrumentor
-        self._intercepted = any(type(each).__module__.startswith(_INSTRUMENTATION) for each in interceptors)
+        known = interceptors if isinstance(interceptors, Sequence) else ()  # connecting refuses others
+        self._intercepted = any(type(each).__module__.startswith(_INSTRUMENTATION) for each in known)
 
     def begin(self, method: str) -> CallSpan:
         """Begin the span of a call, a child of the application's current one."""
