@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from ganserve._marks.files import png_with_xmp
 from ganserve.v1 import tensor_pb2
 from ganserve_server.bulk.parquet import require_pyarrow
 from ganserve_server.bulk.run import Shard, own_thread, side_by_side
@@ -68,22 +70,36 @@ class Generator:
         except RequestError as error:
             raise BulkError(f"samples {work.offset} to {work.offset + len(rows) - 1}: {error}") from error
         samples = joined(drawn.samples)
+        labels = joined(drawn.labels) if drawn.labels else None
         return Part(
             first=work.offset,
             samples=samples,
-            files=await self._files(samples),
-            labels=joined(drawn.labels) if drawn.labels else None,
+            files=await self._files(work.offset, samples, labels),
+            labels=labels,
             latents=joined(drawn.latents) if job.latents else None,
             scores=drawn.scores if job.scores else None,
             probabilities=drawn.probabilities if job.scores else None,
         )
 
-    async def _files(self, samples: NDArray[Any]) -> list[bytes] | None:
-        """Return pictures [N, H, W, C] as files; None if the job's samples stay raw."""
-        encoding = self._plan.encoding
+    async def _files(self, first: int, samples: NDArray[Any], labels: NDArray[np.int64] | None) -> list[bytes] | None:
+        """Return pictures [N, H, W, C] as files, marked unless the job says otherwise; None: its samples stay raw."""
+        encoding, marks = self._plan.encoding, self._plan.marks
+        if encoding not in FORMATS:
+            return None
+
+        def xmp(place: int) -> bytes:
+            assert marks is not None, "asked for only if there are marks"
+            return marks.xmp(first + place, None if labels is None else int(labels[place]), None)
+
+        def pngs(rows: slice) -> list[bytes]:
+            files = png_files(samples[rows])
+            if marks is None:
+                return files
+            return [png_with_xmp(file, xmp(place)) for place, file in enumerate(files, rows.start)]
+
         if encoding == tensor_pb2.ENCODING_PNG:
-            return await self._threads.map(lambda rows: png_files(samples[rows]), len(samples), samples[0].nbytes)
-        return await encoded_files(self._threads, [samples], encoding) if encoding in FORMATS else None
+            return await self._threads.map(pngs, len(samples), samples[0].nbytes)
+        return await encoded_files(self._threads, [samples], encoding, None if marks is None else xmp)
 
     async def _draw(self, work: GeneratorWork, count: int) -> Drawn:
         selection = self._plan.selection

@@ -58,6 +58,8 @@ class SampleJob:
     """A key of ENDINGS."""
     encoding: str = "raw"
     """A key of ENCODINGS; vectors are raw."""
+    mark: bool = True
+    """Say in each picture that it is generated, and what it takes to draw it again."""
     shard_size: int
     """Samples of every shard but the last."""
 
@@ -80,6 +82,7 @@ class SampleJob:
             "latents": self.latents,
             "format": self.form,
             "encoding": self.encoding,
+            "mark": self.mark,
             "shard_size": self.shard_size,
         }
 
@@ -112,6 +115,7 @@ class SampleJob:
             return_scores=self.scores,
             return_latents=self.latents,
             controls=dict(self.controls),
+            unmarked=not self.mark,
         )
         if self.select is not None:
             best = self.select[0] == "best-of"

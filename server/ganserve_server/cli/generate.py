@@ -48,6 +48,8 @@ class GenerateArguments(BulkArguments):
     of pictures and a table."""
     encoding: Literal["png", "jpeg", "webp", "raw"] | None = None
     """Format of pictures in the shards. raw: pixels, as a list in Parquet, as .npy in archives. Without it, png."""
+    mark: bool = flag(True)
+    """Say in each picture that it is generated, and what it takes to draw it again, as XMP, for `ganserve verify`."""
     label: tuple[str, ...] = flag((), metavar="LABEL")
     """Label of the samples, by name or index; several take turns. Without it, a conditional model draws each sample's
     label."""
@@ -105,6 +107,7 @@ def _generate(arguments: GenerateArguments) -> int:
             latents=arguments.latents,
             form=arguments.format,
             encoding=encoding,
+            mark=arguments.mark,
             shard_size=arguments.shard_size or default_shard_size(package.info, arguments.format),
         )
         task = SampleTask.of(job, package, config)

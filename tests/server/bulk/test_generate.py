@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 from commands import ganserve, said
+from ganserve import Client
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.bulk.store import FolderStore, UrlStore
 from ganserve_server.errors import BulkError
@@ -113,6 +114,21 @@ def test_shards_hold_the_samples_of_the_server(
     assert np.array_equal(images, to_array(expected.samples.tensor))
     assert labels == [2, 0] * 25
     assert scores == list(expected.scores)
+
+
+@pytest.mark.parametrize("encoding", ["png", "jpeg", "webp"])
+def test_each_picture_can_be_verified(repository: Path, tmp_path: Path, encoding: str) -> None:
+    generate(repository, tmp_path / "out", "--seed", 5, "--encoding", encoding)
+    files = [row["image"]["bytes"] for row in pq.read_table(tmp_path / "out").sort_by("index").to_pylist()]
+    with Client.local(repository) as client:
+        found = [client.verify(files[place]) for place in (0, 17, 49)]
+    assert {verdict.likeness for verdict in found} <= {"exact", "near"}
+    assert [verdict.indices[0] for verdict in found] == [0, 17, 49]
+    generate(repository, tmp_path / "bare", "--seed", 5, "--encoding", encoding, "--no-mark")
+    bare = pq.read_table(tmp_path / "bare").sort_by("index").to_pylist()[0]["image"]["bytes"]
+    assert b"trainedAlgorithmicMedia" in files[0]
+    assert b"trainedAlgorithmicMedia" not in bare
+    assert np.array_equal(pixels([bare]), pixels(files[:1]))
 
 
 def test_labels_are_drawn_or_of_a_file(repository: Path, tmp_path: Path) -> None:
