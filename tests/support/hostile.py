@@ -229,8 +229,8 @@ class Caller:
         self._timeout_s = timeout_s
         self._calls: dict[str, Any] = {}
 
-    def send(self) -> None:
-        """Send one request, and read at most a few answers of a stream."""
+    def send(self) -> tuple[str, str]:
+        """Send one request, and read at most a few answers of a stream; return the method's path and the status."""
         path, method, messages = self._source.request()
         call = self._calls.get(path) or self._calls.setdefault(path, self._multicallable(path, method))
         timeout = 0.05 if path in _UNENDING else self._timeout_s
@@ -250,6 +250,7 @@ class Caller:
             if status == "DEADLINE_EXCEEDED" and path not in _UNENDING and not _timed(messages):
                 self.unexpected.append(f"{path} had no answer within {timeout} s for {messages!r:.2000}")
         self.answers[path, status] += 1
+        return path, status
 
     def _multicallable(self, path: str, method: MethodDescriptor) -> Any:
         kind = {
