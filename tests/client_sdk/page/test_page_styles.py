@@ -32,8 +32,8 @@ def style_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_styles_have_psi_noise_and_mixing(style_page: str, open_page: Callable[..., Any]) -> None:
     page = drawn(open_page(style_page))
     assert page.locator("#gs-psi input[type=number]").input_value() == "0.5"
-    assert page.locator("#gs-noise").is_visible()
-    assert not page.locator("#gs-truncation").is_visible()
+    page.locator("#gs-noise").wait_for(state="visible")
+    page.locator("#gs-truncation").wait_for(state="hidden")
     fill(page, "#gs-seed", "3")
     page.locator("#gs-noise").get_by_text("none").click()
     draw(page)
@@ -51,5 +51,5 @@ def test_styles_have_psi_noise_and_mixing(style_page: str, open_page: Callable[.
     assert (mixed[:, rows:] != plain[:, rows:]).any()
     choose(page, "#gs-model", "tiny")
     said(page, "tiny version 1")
-    assert page.locator("#gs-truncation").is_visible()
-    assert not page.locator("#gs-psi").is_visible()
+    page.locator("#gs-truncation").wait_for(state="visible")
+    page.locator("#gs-psi").wait_for(state="hidden")
