@@ -24,7 +24,7 @@ _OPENTELEMETRY = {
     "otlp_endpoint": ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
     "otlp_protocol": ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
 }
-_PROTOCOLS = {"http/protobuf": "http"}
+_PROTOCOLS = {"grpc": "grpc", "http/protobuf": "http", "http": "http"}
 _DEFAULTS = {item.name: item.default for item in fields(ServerConfig)}
 
 
@@ -80,8 +80,15 @@ def _of_opentelemetry(environment: Mapping[str, str]) -> Iterator[tuple[str, str
     for setting, variables in _OPENTELEMETRY.items():
         for variable in variables:
             if text := environment.get(variable):
-                yield setting, variable, _PROTOCOLS.get(text, text)
+                yield setting, variable, _protocol(variable, text) if setting == "otlp_protocol" else text
                 break
+
+
+def _protocol(variable: str, text: str) -> str:
+    """Return the setting's word for a protocol of OpenTelemetry."""
+    if text not in _PROTOCOLS:
+        raise UsageError(f"{variable} {text}: not a choice. Give one of grpc, http/protobuf.")
+    return _PROTOCOLS[text]
 
 
 def _as_flags(settings: Mapping[str, Any]) -> list[str]:

@@ -318,7 +318,11 @@ def test_control_characters_of_a_model_do_not_reach_the_terminal(shell: Shell, t
         (1, ("sample", "--model", "tiny-uncritical", "--scores"), "version 1 of model 'tiny-uncritical' has no critic"),
         (2, ("score",), "FILE: missing. `ganserve score --help` describes it."),
         (2, ("score", "no.png", "--model", "tiny"), "FILE no.png: does not exist"),
-        (2, ("score", "."), "FILE .: is a folder without pictures. Give files that end in .png, .jpg"),
+        (
+            2,
+            ("score", "."),
+            "FILE .: is a folder without pictures (folders in it are not searched). Give files that end",
+        ),
         (2, ("models", "--target", "http://x"), "--target http://x: must be"),
     ],
 )

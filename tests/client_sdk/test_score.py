@@ -198,7 +198,7 @@ def test_samples_hold_their_labels_and_model(api: Api) -> None:
 
 
 def test_a_folder_gives_its_pictures_in_order_of_name(api: Api, tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match=r"images: '.*' is a folder without pictures; expected files that end in"):
+    with pytest.raises(InvalidRequest, match=r"images: '.*' is a folder without pictures .*; expected files"):
         api.score(tmp_path, model="tiny")
     for name, image in (("b.png", GRAY[1]), ("a.PNG", GRAY[0]), ("c.webp", GRAY[2])):
         Image.fromarray(image[..., 0]).save(tmp_path / name, lossless=True)

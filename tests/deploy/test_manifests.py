@@ -191,6 +191,7 @@ def test_kserves_runtime_is_a_pod_that_the_server_understands() -> None:
     assert container["name"] == "kserve-container"  # KServe finds it by this name
     config = settings_of(container)
     assert config.models == Path("/mnt/models")
+    assert config.drain_delay_s + config.drain_timeout_s < 30  # Kubernetes' terminationGracePeriodSeconds
     assert container["ports"] == [{"name": "h2c", "containerPort": config.port, "protocol": "TCP"}]
     model = service["spec"]["predictor"]["model"]
     assert model["runtime"] == runtime["metadata"]["name"]

@@ -97,8 +97,8 @@ def test_kubernetes_starts_the_server_with_settings_that_exist() -> None:
     service, deployment, policy = yaml.safe_load_all((CLUSTER / "kubernetes.yaml").read_text())
     pod = deployment["spec"]["template"]
     (container,) = pod["spec"]["containers"]
-    assert container["args"][:2] == ["ganserve", "serve"]
-    config = read_configuration(shlex.split(shlex.join(container["args"][2:])), {}).config
+    assert container["command"][:2] == ["ganserve", "serve"]
+    config = read_configuration(shlex.split(shlex.join(container["command"][2:])), {}).config
     assert {each["containerPort"] for each in container["ports"]} == {config.port, config.metrics_port}
     assert {each["port"] for each in service["spec"]["ports"]} == {config.port, config.metrics_port}
     probes = [container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")]

@@ -142,7 +142,7 @@ def seed_of(picture: MarkedPicture, told: Told) -> int | None:
         return None
     if mark is None and grid is None:
         raise NotDrawableError(
-            "it has no mark of ganserve that can be read, perhaps no longer: give its model and seed"
+            "it has no mark of ganserve that can be read (many programs remove marks): give its model and seed"
         )
     if mark is not None and not mark.complete:
         raise NotDrawableError("its mark has no room for all that it takes to draw it again, such as its latents")

@@ -194,7 +194,10 @@ def pictures_in(folder: Path, source: Source) -> list[Path]:
     """Return the pictures of a folder, by name, without hidden files and folders in it."""
     files = [file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and not file.name.startswith(".")]
     if not files:
-        raise source.refuse(f"is a folder without pictures; expected files that end in {', '.join(ENDINGS)}")
+        endings = ", ".join(ENDINGS)
+        raise source.refuse(
+            f"is a folder without pictures (folders in it are not searched); expected files that end in {endings}"
+        )
     return sorted(files)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,16 @@ def vectors(rows: NDArray[Any]) -> Any:
 
     flat = np.ascontiguousarray(rows).reshape(len(rows), -1)
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
+
+
+def count_missing(file: BinaryIO, column: str) -> tuple[int, int]:
+    """Return how many rows a file has, and how many of them lack a value of a column, from its footer."""
+    import pyarrow.parquet
+
+    footer = pyarrow.parquet.read_metadata(file)
+    place = footer.schema.names.index(column)
+    groups = [footer.row_group(i).column(place).statistics.null_count for i in range(footer.num_row_groups)]
+    return footer.num_rows, sum(groups)
 
 
 def hugging_face(kinds: Mapping[str, Any], label_names: Sequence[str]) -> str:

@@ -158,7 +158,7 @@ def label_numbers(info: ModelInfo, texts: Sequence[str], flag: str = "--label") 
     }
     for place, text in enumerate(texts):
         if text not in known:
-            where = f"{flag} {text}" if flag == "--label" else f"{flag}: line {place + 1} is {text!r},"
+            where = f"{flag} {text}:" if flag == "--label" else f"{flag}: line {place + 1} is {text!r},"
             names = listed(info.label_names)
-            raise BulkError(f"{where}: not a label of model {info.name!r}, which has {names}. Name one of these.")
+            raise BulkError(f"{where} not a label of model {info.name!r}, which has {names}. Name one of these.")
     return np.array([known[text] for text in texts], np.int64)

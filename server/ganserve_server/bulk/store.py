@@ -10,7 +10,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ganserve_server.errors import BulkError
 
@@ -45,6 +45,10 @@ class Store(ABC):
     @abstractmethod
     def read(self, name: str) -> str | None:
         """Return the text of a small file; None if there is none."""
+
+    @abstractmethod
+    def open(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
+        """Open a file to read parts of it."""
 
     @abstractmethod
     def scratch(self, name: str) -> contextlib.AbstractContextManager[Path]:
@@ -99,6 +103,12 @@ class FolderStore(Store):
                 return (self._folder / name).read_text("utf-8", "replace")
             except FileNotFoundError:
                 return None
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file to read parts of it."""
+        with self._refusals(), (self._folder / name).open("rb") as file:
+            yield file
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
@@ -192,6 +202,12 @@ class UrlStore(Store):
             except FileNotFoundError:
                 return None
         return content.decode("utf-8", "replace")
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file to read parts of it."""
+        with self._refusals(), self._files.open(self._path(name), "rb") as file:
+            yield file
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:

@@ -39,6 +39,7 @@ def _score(arguments: ScoreBulkArguments) -> int:
     config, elsewhere = arguments.config(), arguments.elsewhere()
     # onnxruntime takes a third of a second to import; refusals do not wait for it.
     from ganserve_server.bulk.model import find_package
+    from ganserve_server.bulk.parquet import count_missing
     from ganserve_server.bulk.sample_job import label_numbers
     from ganserve_server.bulk.scoring import ScoreTask
     from ganserve_server.bulk.sources import find_source
@@ -52,11 +53,19 @@ def _score(arguments: ScoreBulkArguments) -> int:
         raise UsageError(f"--label {arguments.label}: the critic of model {info.name!r} takes no labels. Leave it out.")
     task = ScoreTask.of(find_source(arguments.files), label, package, config)
     store = open_store(arguments.out)
+    samples = unscored = 0
     with store.locked():
         outcome = run_task(task, task.description, task.shards(), package, config, store, elsewhere)
+        for shard in task.shards():
+            with store.open(shard.name) as file:
+                rows, missing = count_missing(file, "score")
+            samples, unscored = samples + rows, unscored + missing
     for note in outcome.notes:
         complain(f"ganserve score-bulk: {note}")
-    files = f"{len(task.source.files):,} {'pictures' if task.source.kind == 'pictures' else 'files'}"
+    if unscored:
+        complain(f"ganserve score-bulk: {unscored:,} of {samples:,} samples have no score: the column error says why")
+    count, kind = len(task.source.files), "picture" if task.source.kind == "pictures" else "file"
+    files = f"{count:,} {kind}{'' if count == 1 else 's'}"
     now = f"made {outcome.samples:,} in {outcome.seconds:.1f} s" if outcome.samples else "they were there already"
     done = f"the scores of {files} by {info.name} version {info.version} are in {store.place}; {now}"
     sys.stdout.write(f"{printable(done)}\n")

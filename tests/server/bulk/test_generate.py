@@ -368,7 +368,7 @@ def test_label_files_are_checked(repository: Path, tmp_path: Path) -> None:
     assert refused(np.zeros(49, np.int64)) == "has 49 labels, and --count is 50. Make them the same."
     assert refused(np.zeros(50)) == "has float64 [50]. Give whole numbers [N]."
     assert refused(np.full(50, 3)) == "entry 0 is 3. Labels of 'tiny' are 0 to 2."
-    assert refused("zero\nnone\n").startswith("line 2 is 'none',")
+    assert refused("zero\nnone\n").startswith("line 2 is 'none', not a label of model 'tiny'")
     assert refused("") == "has 0 labels, and --count is 50. Make them the same."
 
 

@@ -97,6 +97,9 @@ def test_bad_pictures_do_not_stop_the_others(repository: Path, tmp_path: Path) -
     assert errors["two/e.png"].startswith("is 9 x 9 pixels; expected 8 x 8")
     assert "two/d.png" in errors
     assert all(found[name]["score"] is None for name in errors)
+    words = ("score-bulk", tmp_path / "in", "--models", repository, "--model", "tiny", "--out", tmp_path / "out")
+    told = ganserve(*words).stderr
+    assert told == "ganserve score-bulk: 4 of 6 samples have no score: the column error says why\n"
 
 
 def test_one_label_for_all_and_typicality(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from collector import grpc_collector, http_collector
+from ganserve._command_line.options import UsageError
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.errors import StartupError
 from ganserve_server.monitoring.call_tracking import Call, current_call
@@ -271,6 +272,8 @@ def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(Exception, match=next(iter(wrong))):
             read_configuration([], wrong)
+    with pytest.raises(UsageError, match=r"PROTOCOL http/json: not a choice\. Give one of grpc, http/protobuf\.$"):
+        read_configuration([], {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"})
     with pytest.raises(ValueError, match="--trace-ratio nan: must be 0 to 1"):
         ServerConfig(trace_ratio=float("nan"))
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)

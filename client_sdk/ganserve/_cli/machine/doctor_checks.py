@@ -18,7 +18,20 @@ from ganserve import Client, GanserveError, ServerUnavailable
 _PROBE_TIMEOUT_S = 120.0  # a first import of torch from a slow disk
 _ONNXRUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 
-EXTRAS = ("images", "server", "cuda", "training", "tensorboard", "export", "ui", "c2pa")
+EXTRAS = (
+    "images",
+    "server",
+    "cuda",
+    "openvino",
+    "otel",
+    "bulk",
+    "ray",
+    "training",
+    "tensorboard",
+    "export",
+    "ui",
+    "c2pa",
+)
 LIBRARIES = ("grpcio", "protobuf", "numpy", "cyclopts")
 
 # The SDK must not import ganserve_server, which owns the check of CUDA; the probe's process imports it.
