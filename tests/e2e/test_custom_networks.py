@@ -77,7 +77,8 @@ def test_custom_networks_are_trained_exported_served_and_sampled(
     refused = ganserve("export-onnx", "run", "--out", "models/mine", folder=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.startswith(
-        "ganserve export-onnx: error: my_package.models:MyGenerator: there is no module my_package"
+        "ganserve export-onnx: error: --networks.generator-class my_package.models:MyGenerator: there is no module "
+        "my_package"
     )
     assert "PYTHONPATH" in refused.stderr
     assert refused.stderr.count("\n") == 1
