@@ -104,6 +104,7 @@ def test_a_walk_is_a_straight_line_in_w(styles: Api) -> None:
     np.testing.assert_array_equal(way.samples[0], a.samples[0])
     for ends in ((a[0], b[0]), (a.latents[0], b[0]), (a[0], b.w[0])):
         np.testing.assert_array_equal(styles.interpolate(*ends, 5, "two").samples, way.samples)
+    assert styles.verify(way.grid_png()).likeness == "unknown", "a mark has no room for the w's of a walk"
     still = styles.interpolate(a.w[0], b.w[0], 5, "two", noise="none")
     np.testing.assert_array_equal(still.samples, STYLE.pictures(way.w, np.zeros((5, W), np.float32), NONE))
     cut: dict[str, Any] = {"truncation": 0.25, "truncation_layers": 3}
@@ -221,7 +222,7 @@ class TestCommands:
             (("--mix-seed", "1", "--mix-from", "3"), "--mix-from 3: must be 1 to 2"),
             (("--return-w",), "--return-w: writes w's to an archive only: add --out NAME.npz"),
             (("--w", "no.npz"), "there is no such file"),
-            (("--w", "text.npz"), "cannot be read"),
+            (("--w", "text.npz"), "cannot be read as an archive or array of NumPy; expected a file of --return-w"),
             (("--w", "none.npz"), "has no array w"),
             (("--w", "odd.npz"), "whose labels is int64 [3]; expected whole numbers [2]"),
             (("--w", "flat.npy"), "whose w has the shape [3]; expected [n, layers, w_dimension]"),

@@ -76,11 +76,10 @@ def test_custom_networks_are_trained_exported_served_and_sampled(
 
     refused = ganserve("export-onnx", "run", "--out", "models/mine", folder=tmp_path)
     assert refused.returncode == 2
-    assert refused.stderr.startswith(
-        "ganserve export-onnx: error: my_package.models:MyGenerator: there is no module my_package"
-    )
-    assert "PYTHONPATH" in refused.stderr
-    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.startswith("ganserve export-onnx: error: 2 problems with these networks:")
+    for player in ("generator-class my_package.models:MyGenerator", "critic-class my_package.models:MyCritic"):
+        assert f"- --networks.{player}: there is no module my_package. Install your package, or" in refused.stderr
+    assert refused.stderr.count("\n") == 3
     assert not (tmp_path / "models").exists()
 
     monkeypatch.syspath_prepend(package.parent)

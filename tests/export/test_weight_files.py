@@ -270,13 +270,14 @@ def test_zip_bombs_and_foreign_archives_are_refused(tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "network.pkl"
     file.write_bytes(content)
-    with pytest.raises(ExportError, match=r"can't be read as a pickle or a file of torch\.save|cut off"):
+    words = r"it is empty|it begins like neither|damaged or cut off.*Download or copy it again"
+    with pytest.raises(ExportError, match=words):
         read_file(file)
     with pytest.raises(ExportError, match="No such file"):
         read_file(tmp_path / "absent.pkl")
     os.mkfifo(tmp_path / "pipe")
     for other in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(ExportError, match="is no file"):
+        with pytest.raises(ExportError, match="is not a file"):
             read_file(other)
 
 

@@ -168,6 +168,10 @@ class Scoring(NoLabels):
     def forward(self, samples, labels=None):
         return super().forward(samples)
 
+class Nowhere(Generator):
+    def forward(self, latents, labels=None):
+        return super().forward(latents, labels) * float("nan")
+
 a_number = 3
 
 def make_list():
@@ -265,7 +269,18 @@ def test_unconditional_networks_accept_unlabelled_data() -> None:
         ({"generator": "a_number"}, PLANE, "has no class a_number"),
         ({"generator": "make_list"}, PLANE, "must be a class of torch.nn.Module (it returned a list)"),
         ({"generator": "Demanding"}, PLANE, "needs the arguments depth, which training does not pass"),
-        ({"generator": "Failing"}, PLANE, "cannot be constructed: RuntimeError: no such weights"),
+        (
+            {"generator": "my/models.py:G"},
+            PLANE,
+            "--networks.generator-class my/models.py:G: is a file, not an import path. Write its import path, such as "
+            "my.models:G",
+        ),
+        ({"generator": "Nowhere"}, PLANE, "Nowhere: gives NaN or infinity for ordinary latents. Look for"),
+        (
+            {"generator": "Failing"},
+            PLANE,
+            "cannot be constructed: RuntimeError: no such weights (ganserve_test_models.py, line ",
+        ),
         ({"generator": "Noisy"}, PLANE, "different samples for the same latents in eval mode"),
         ({"generator": "Flat"}, PLANE, "must give samples float [2, 2] for two samples (got torch.float32 [4])"),
         ({"critic": "NoLabels"}, PICTURES, "NoLabels: forward takes no labels, and the data have 2. Add the argument"),

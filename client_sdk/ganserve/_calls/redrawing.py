@@ -138,14 +138,16 @@ def seed_of(picture: MarkedPicture, told: Told) -> int | None:
     mark, grid = picture.mark, picture.grid
     if told.seed is not None:
         return told.seed
-    if mark is not None and mark.latents:
-        return None
     if mark is None and grid is None:
         raise NotDrawableError(
             "it has no mark of ganserve that can be read (many programs remove marks): give its model and seed"
         )
     if mark is not None and not mark.complete:
-        raise NotDrawableError("its mark has no room for all that it takes to draw it again, such as its latents")
+        raise NotDrawableError(
+            "its mark has no room for all that it takes to draw it again, such as its latents or w's"
+        )
+    if mark is not None and mark.latents:
+        return None
     seed = mark.seed if mark is not None else grid.seed if grid is not None else None
     if seed is None:
         raise NotDrawableError("its mark has no seed: give one")

@@ -45,8 +45,14 @@ class GivenW:
             arrays = {"w": content} if isinstance(content, np.ndarray) else {name: content[name] for name in content}
         except FileNotFoundError:
             raise InvalidRequest.of("--w", f"is {str(file)!r}; there is no such file") from None
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InvalidRequest.of("--w", f"is {str(file)!r}, which cannot be read ({error})") from None
+        except OSError as error:
+            raise InvalidRequest.of("--w", f"is {str(file)!r}, which cannot be read ({error.strerror})") from None
+        except (ValueError, EOFError, zipfile.BadZipFile):
+            raise InvalidRequest.of(
+                "--w",
+                f"is {str(file)!r}, which cannot be read as an archive or array of NumPy; "
+                "expected a file of --return-w --out NAME.npz",
+            ) from None
         if "w" not in arrays:
             raise InvalidRequest.of(
                 "--w", f"is {str(file)!r}, which has no array w; expected a file of --return-w --out NAME.npz"

@@ -99,7 +99,7 @@ def read_weights(file: Path, *, with_critic: bool) -> Stylegan2Weights:
 
 def unknown(content: Any) -> str:
     """Say what a file holds instead of a StyleGAN2."""
-    held = f"a {type(content).__name__}"
+    held = f"a value of type {type(content).__name__}"
     if isinstance(content, dict):
         held = f"a dictionary of {', '.join(str(name)[:40] for name in list(content)[:8]) or 'nothing'}"
     if isinstance(content, dict) and isinstance(content.get("GAN"), dict):

@@ -47,6 +47,10 @@ class RefusedPickleError(ExportError):
     """A pickle does something other than holding weights; the message says what."""
 
 
+class DamagedPickleError(RefusedPickleError):
+    """A pickle, or the archive around it, is damaged or cut off."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """An object that a pickle may name."""
@@ -116,8 +120,8 @@ class PickleMachine:
         except RefusedPickleError:
             raise
         except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError, MemoryError) as error:
-            raise RefusedPickleError(f"its pickle is damaged or cut off ({error})") from error
-        raise RefusedPickleError("its pickle is cut off")
+            raise DamagedPickleError(f"its pickle is damaged or cut off ({error})") from error
+        raise DamagedPickleError("its pickle is cut off")
 
     def _run(self, name: str, argument: Any) -> None:
         if name in _REFUSED:

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ganserve_export.errors import ExportError
-from ganserve_export.from_weights.pickle_machine import Budget, PickleMachine, RefusedPickleError, known_by_name
+from ganserve_export.from_weights.pickle_machine import (
+    Budget,
+    DamagedPickleError,
+    PickleMachine,
+    RefusedPickleError,
+    known_by_name,
+)
 from ganserve_export.from_weights.records import harmless_names, module_names
 from ganserve_export.from_weights.torch_files import is_legacy, read_legacy, read_zip
 
@@ -21,8 +27,10 @@ def read_file(path: Path) -> Any:
         ExportError: It can't be read, or it holds more than weights; nothing of it was run.
     """
     if path.exists() and not path.is_file():  # a pipe, for instance, would never end
-        raise ExportError(f"{path}: is no file. Give a network pickle or a checkpoint.")
+        raise ExportError(f"{path}: is not a file. Give a network pickle or a checkpoint.")
     try:
+        if not path.stat().st_size:
+            raise ValueError("it is empty")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return _value(path, content)
     except RefusedPickleError as error:
@@ -31,6 +39,8 @@ def read_file(path: Path) -> Any:
                 f"{path}: is a network pickle of the older code for TensorFlow. Convert it with `python legacy.py "
                 "--source OLD.pkl --dest NEW.pkl` of stylegan2-ada-pytorch or stylegan3, and give the new file."
             ) from error
+        if isinstance(error, DamagedPickleError):
+            raise ExportError(f"{path}: {error}. Download or copy it again.") from error
         raise ExportError(
             f"{path}: {error}. ganserve reads weights alone, and ran nothing of this file. If you trust it, load it "
             "with the code that wrote it, and save its state_dicts with torch.save."
@@ -47,6 +57,8 @@ def _value(path: Path, content: mmap.mmap) -> Any:
     start = content[:32]
     budget = Budget()
     if start.startswith(b"PK"):
+        if not zipfile.is_zipfile(path):
+            raise DamagedPickleError("it begins like a file of torch.save, and is damaged or cut off")
         return read_zip(path, harmless_names(), budget)
     if is_legacy(start):
         return read_legacy(content, harmless_names(), budget)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ganserve_export.errors import ExportError, export_error
-from ganserve_export.package.calibration import LogisticCalibration, calibrate
+from ganserve_export.package.calibration import MIN_SAMPLES, LogisticCalibration, calibrate
 from ganserve_export.package.latent_values import LatentValues
 from ganserve_export.typicality.typicality import Typicality, fit_typicality
 from ganserve_training import Samples, TrainingError, load_split
@@ -46,6 +46,11 @@ def fit_to_data(
             raise ExportError(
                 f"--data {data}: the {name} makes samples of shape {list(sample_shape)}, the data have "
                 f"{list(held_out.info.sample_shape)}. Give the data that it learned from"
+            )
+        if len(held_out) < MIN_SAMPLES:
+            raise ExportError(
+                f"--data {data}: {len(held_out)} of its samples are held out, and probabilities need at least "
+                f"{MIN_SAMPLES}. Give more data, or leave --data out"
             )
         calibration = calibrate(
             held_out,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,11 +29,21 @@ from ganserve_training.networks.adaptation import (
 )
 from ganserve_training.networks.config import Shape
 from ganserve_training.networks.critic_output import CriticOutput, as_output
+from ganserve_training.options.checks import flag
 
 TOLERANCE = 1e-4
 MOVES = (0.01, 0.1)
 """Standard deviations of noise on the weights, which shows the effect of labels and noise that the first weights
 hide."""
+
+
+def _raised(error: Exception) -> str:
+    """Return what the user's code raised, on one line, and where."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is ours
+    library = str(Path(torch.__file__).parent)
+    theirs = [frame for frame in frames if not frame.filename.startswith(("<", library, importlib.__file__))]
+    where = f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +53,14 @@ class YourClass:
     path: str
     is_generator: bool = False
 
+    @property
+    def named(self) -> str:
+        """The flag and its value, which begin every message."""
+        return f"{flag('networks.generator_class' if self.is_generator else 'networks.critic_class')} {self.path}"
+
     def refusal(self, problem: str, fix: str) -> ConfigError:
         """Return an error about this class."""
-        return ConfigError(f"{self.path}: {problem}. {fix}.")
+        return ConfigError(f"{self.named}: {problem}. {fix}.")
 
     def construct(self, offered: dict[str, Any]) -> nn.Module:
         """Return an instance, built with the offered keywords that its constructor takes."""
@@ -66,13 +83,19 @@ class YourClass:
         try:
             made = factory(**{name: value for name, value in offered.items() if takes_all or name in named})
         except Exception as error:  # The user's code may raise anything.
-            raise ConfigError(f"{self.path}: cannot be constructed: {type(error).__name__}: {error}") from error
+            raise ConfigError(f"{self.named}: cannot be constructed: {_raised(error)}") from error
         if not isinstance(made, nn.Module):
-            raise ConfigError(f"{self.path}: must be a class of torch.nn.Module (it returned a {type(made).__name__}).")
+            raise ConfigError(
+                f"{self.named}: must be a class of torch.nn.Module (it returned a {type(made).__name__})."
+            )
         return made
 
     def _import(self) -> Any:
         module_name, _, name = self.path.partition(":")
+        if "/" in module_name or module_name.endswith(".py"):
+            dotted = module_name.removesuffix(".py").strip("./").replace("/", ".")
+            fix = f"Write its import path, such as {dotted}:{name}, and set PYTHONPATH to the folder that it begins in"
+            raise self.refusal("is a file, not an import path", fix)
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
@@ -82,13 +105,13 @@ class YourClass:
             fix = "Install your package, or set PYTHONPATH to the folder that holds it"
             raise self.refusal(f"there is no module {error.name}", fix) from error
         except Exception as error:  # The user's code may raise anything.
-            raise ConfigError(f"{self.path}: importing {module_name} raised {type(error).__name__}: {error}") from error
+            raise ConfigError(f"{self.named}: importing {module_name} raised {_raised(error)}") from error
         found = getattr(module, name, None)
         if not callable(found):
             networks = (value for value in vars(module).values() if isinstance(value, type))
             classes = [value.__name__ for value in networks if issubclass(value, nn.Module)]
             has = f"it has {', '.join(classes)}" if classes else "it has no networks"
-            raise ConfigError(f"{self.path}: {module_name} has no class {name} ({has}).")
+            raise ConfigError(f"{self.named}: {module_name} has no class {name} ({has}).")
         return found
 
     def call(self, network: nn.Module, inputs: Tensor, labels: Tensor | None) -> Any:
@@ -100,8 +123,8 @@ class YourClass:
                 return network(inputs.clone(), labels)
         except Exception as error:  # The user's code may raise anything.
             given = f"{list(inputs.shape)}, {'None' if labels is None else f'labels int64 {list(labels.shape)}'}"
-            raised = f"called with ({given}) raised {type(error).__name__}: {error}"
-            raise ConfigError(f"{self.path}: {raised}") from error
+            raised = f"called with ({given}) raised {_raised(error)}"
+            raise ConfigError(f"{self.named}: {raised}") from error
         finally:
             network.train(training)
 
@@ -172,7 +195,7 @@ class YourClass:
         if isinstance(value, Tensor) and tuple(value.shape) == shape and value.is_floating_point():
             return
         got = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise ConfigError(f"{self.path}: must give {what} float {list(shape)} for two samples (got {got}).")
+        raise ConfigError(f"{self.named}: must give {what} float {list(shape)} for two samples (got {got}).")
 
     def is_sound(self, network: nn.Module, inputs: Tensor, labels: Tensor | None) -> Iterator[ConfigError]:
         """Yield what keeps a network from being trained, saved and reproduced, if anything does."""
@@ -191,6 +214,12 @@ class YourClass:
             problem = f"changes {', '.join(changed[:3])} in eval mode, so the same input gives another output each time"
             fix = "Update it only `if self.training`; torch.nn.utils.parametrizations.spectral_norm does"
             yield self.refusal(problem, fix)
+            return
+        made = self.call(network, inputs, labels)
+        values = made if isinstance(made, Tensor) else as_output(made).scores
+        if not values.isfinite().all():
+            problem = f"gives NaN or infinity for ordinary {'latents' if self.is_generator else 'samples'}"
+            yield self.refusal(problem, "Look for square roots, norms, logarithms or divisions at zero")
             return
         if any(_outputs_differ(*(self.call(item, inputs, labels) for _ in range(2))) for item in copies):
             problem = "gives different scores for the same samples in eval mode"
