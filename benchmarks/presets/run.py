@@ -90,7 +90,7 @@ def trial(preset: str, seed: int, folder: Path, pictures: Path) -> Result:
     else:
         good = all(figures[name] >= least for name, least in LEAST_WITHOUT_LABELS.items())
     samples, names = draw(run, COLUMNS * ROWS)
-    save_sample_grid(picture(pictures, preset, seed), samples, COLUMNS)
+    save_sample_grid(picture(pictures, preset, seed), samples, COLUMNS, generated=True)
     return {
         "preset": preset, "seed": seed, "good": good, "verdict": judged["verdict"], "figures": figures, "real": real,
         "cures": [f"{cure['kind']} at {cure['step']}" for cure in trained.get("cures", [])],

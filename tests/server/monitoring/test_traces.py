@@ -277,5 +277,7 @@ def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="--trace-ratio nan: must be 0 to 1"):
         ServerConfig(trace_ratio=float("nan"))
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
+    # Whatever another test of this process has set up.
+    monkeypatch.setattr("ganserve_server.tracing.export.application_tracer", lambda: None)
     with pytest.raises(StartupError, match=r"^--otlp-endpoint http://x: traces need .*ganserve\[otel\]"):
         Tracing("http://x")
