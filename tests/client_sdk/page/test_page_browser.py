@@ -14,6 +14,7 @@ from PIL import Image
 
 from ganserve import Client
 from page_reading import IN_A_BROWSER, choose, draw, drawn, fill, pictures, said, tab
+from repositories import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,9 +90,7 @@ def test_samples_are_sorted_by_score(open_page: Callable[..., Any]) -> None:
         ("as drawn", as_drawn),
     ]:
         page.get_by_label(rule).check()
-        first = f"{expected[0]:+.2f}"
-        page.locator(".gs-tile").first.locator("span", has_text=first).first.wait_for()
-        assert scores() == expected
+        wait_for(lambda expected=expected: scores() == expected, f"the samples, {rule}")
 
 
 def test_downloads(open_page: Callable[..., Any], tmp_path: Path, server: str) -> None:
