@@ -60,7 +60,7 @@ class MarkedPicture:
         """Read a path, the bytes of a file, or a file opened for reading bytes.
 
         Raises:
-            InvalidRequest: It is no PNG, JPEG or WebP, is too large, or an animation.
+            InvalidRequest: It is not a PNG, JPEG or WebP, is too large, or an animation.
             MissingExtra: Pillow is not installed.
         """
         name = Path(file).name if isinstance(file, str | os.PathLike) else None
