@@ -16,7 +16,7 @@ import shlex
 from pathlib import Path
 from unittest import mock
 
-from ganserve._cli import commands, main
+from ganserve._commands import commands, main
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 BLOCK = re.compile(r"(?<=^```text\n)(\$ ganserve .*?)(?=^```$)", re.MULTILINE | re.DOTALL)

@@ -20,7 +20,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganserve_export.cli import package as package_command
+from ganserve_export.commands import package as package_command
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ def main() -> int:
     stages = Stages(Path(sys.argv[1]))
     stages.keep_writing()
     watch(stages)
-    from ganserve_server.cli.serve import main as serve
+    from ganserve_server.commands.serve import main as serve
 
     return serve(sys.argv[2:])
 

@@ -2,8 +2,8 @@
 
 import sys
 
-from ganserve._cli import main
-from ganserve._command_line.process import INTERRUPTED
+from ganserve._command_framework.process import INTERRUPTED
+from ganserve._commands import main
 
 code = main()
 if code == INTERRUPTED:

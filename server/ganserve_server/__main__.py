@@ -2,7 +2,7 @@
 
 import sys
 
-from ganserve_server.cli.serve import main
+from ganserve_server.commands.serve import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from ganserve._command_line.options import UsageError, options_of
-from ganserve._command_line.parsing import app_of, parse
+from ganserve._command_framework.options import UsageError, options_of
+from ganserve._command_framework.parsing import app_of, parse
 from ganserve_server.settings import Configuration, ServerConfig
 
 # Not variables of other components, nor those of Kubernetes: GANSERVE_X_SERVICE_HOST and more for a service ganserve-x.

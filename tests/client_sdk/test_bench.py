@@ -17,8 +17,8 @@ import pytest
 
 from commands import ganserve
 from ganserve import InvalidRequest, ServerUnavailable
-from ganserve._cli.latencies import Latencies
-from ganserve._cli.load_generator import Outcome, Stage, due_times, run_stage
+from ganserve._commands.latencies import Latencies
+from ganserve._commands.load_generator import Outcome, Stage, due_times, run_stage
 
 if TYPE_CHECKING:
     from pathlib import Path

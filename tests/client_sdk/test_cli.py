@@ -14,7 +14,7 @@ from PIL import Image
 
 from commands import GANSERVE, ganserve
 from ganserve import BestOf, Client, Rejection
-from ganserve._cli import commands
+from ganserve._commands import commands
 from server_process import running_server
 from tiny_packages import TinyModel, build_tiny_package
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ganserve import _cli
-from ganserve._command_line import process
+from ganserve import _commands
+from ganserve._command_framework import process
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def test_a_block_shows_what_its_commands_print(block: str) -> None:
 
 
 def test_each_command_has_its_help() -> None:
-    assert set(re.findall(r"^\$ ganserve (\S+) --help$", PAGE, re.MULTILINE)) == set(_cli.commands())
+    assert set(re.findall(r"^\$ ganserve (\S+) --help$", PAGE, re.MULTILINE)) == set(_commands.commands())
 
 
 def test_a_new_command_gets_its_help() -> None:

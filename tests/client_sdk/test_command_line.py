@@ -16,9 +16,9 @@ from typing import Literal
 import pytest
 
 from commands import arguments_of, command_of, ganserve
-from ganserve._cli import commands, main
-from ganserve._command_line.options import UsageError, flag, hint, options_of
-from ganserve._command_line.parsing import app_of, parse
+from ganserve._command_framework.options import UsageError, flag, hint, options_of
+from ganserve._command_framework.parsing import app_of, parse
+from ganserve._commands import commands, main
 from ganserve_training.presets.about import ABOUT
 
 WIDTHS = (40, 80, 120, 200)
@@ -213,8 +213,8 @@ EACH = """
 import json, os, sys
 from pathlib import Path
 
-from ganserve._cli import main
-from ganserve._command_line import parsing
+from ganserve._commands import main
+from ganserve._command_framework import parsing
 
 codes = {}
 for line in json.loads(sys.argv[1]):

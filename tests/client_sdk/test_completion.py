@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from commands import arguments_of, ganserve
-from ganserve._cli import commands, main
+from ganserve._commands import commands, main
 
 SHELLS = ("bash", "zsh", "fish")
 

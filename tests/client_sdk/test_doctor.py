@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from packaging.requirements import Requirement
 
-from ganserve._cli.machine import doctor_checks as _checks
-from ganserve._cli.machine.doctor_checks import Check, State, check_extra
+from ganserve._commands.machine import doctor_checks as _checks
+from ganserve._commands.machine.doctor_checks import Check, State, check_extra
 
 if TYPE_CHECKING:
     from pathlib import Path

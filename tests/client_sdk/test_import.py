@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import pytest
 
 import ganserve
-from ganserve._cli import commands
+from ganserve._commands import commands
 
 HEAVY = {"grpc", "numpy", "google", "cyclopts", "torch", "onnxruntime", "PIL", "rich", "asyncio"}
 
@@ -36,14 +36,14 @@ def test_importing_the_package_loads_no_heavy_package() -> None:
 
 def test_the_help_loads_no_heavy_package() -> None:
     words = ("--version", "nonsense")
-    assert loaded(f"from ganserve._cli import main; assert [main([w]) for w in {words}] == [0, 2]") == set()
-    assert loaded("from ganserve._cli import main; assert main(['--help']) == 0") == {"cyclopts", "rich"}
+    assert loaded(f"from ganserve._commands import main; assert [main([w]) for w in {words}] == [0, 2]") == set()
+    assert loaded("from ganserve._commands import main; assert main(['--help']) == 0") == {"cyclopts", "rich"}
 
 
 def test_the_help_of_a_command_loads_no_framework() -> None:
     code = f"""
 import contextlib, sys
-from ganserve._cli import main
+from ganserve._commands import main
 for command in {sorted(commands())}:
     with contextlib.suppress(SystemExit):
         main([command, "--help"])
@@ -132,7 +132,7 @@ def test_a_command_whose_extra_is_missing_says_how_to_install_it(command: str, m
     code = f"""
 import sys
 sys.modules[{missing!r}] = None  # as if it were not installed
-from ganserve._cli import main
+from ganserve._commands import main
 sys.exit(main([{command!r}, "--help"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -147,11 +147,11 @@ sys.exit(main([{command!r}, "--help"]))
 def test_a_missing_module_of_ganserve_is_not_reported_as_an_extra() -> None:
     code = """
 import sys
-sys.modules["ganserve_server.cli.serve"] = None
-from ganserve._cli import main
+sys.modules["ganserve_server.commands.serve"] = None
+from ganserve._commands import main
 try:
     main(["serve"])
 except ModuleNotFoundError as error:
     print(error.name)
 """
-    assert run(code) == "ganserve_server.cli.serve\n"
+    assert run(code) == "ganserve_server.commands.serve\n"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ganserve import Client, InvalidRequest, ModelState, ModelSummary, VersionSummary
-from ganserve._cli import models as command
+from ganserve._commands import models as command
 from ganserve._ui import markup, tiles
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ganserve import (
     Verification,
     VersionSummary,
 )
-from ganserve._cli.models import _notes
+from ganserve._commands.models import _notes
 from server_process import running_server
 from tiny_packages import build_tiny_package
 

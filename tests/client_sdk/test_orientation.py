@@ -12,7 +12,7 @@ from PIL import Image
 
 import tiny_packages
 from camera_files import DAMAGED, TROUBLES, TURNED, exif, picture_file
-from ganserve._cli.score import main as score
+from ganserve._commands.score import main as score
 from ganserve._results.picture_file import PictureFile
 
 if TYPE_CHECKING:

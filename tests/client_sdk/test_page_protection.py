@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ganserve import InvalidRequest
-from ganserve._cli import main
-from ganserve._cli.page_protection import PageProtection
+from ganserve._commands import main
+from ganserve._commands.page_protection import PageProtection
 from ganserve._ui.password import PasswordWall
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from ganserve._cli.progress import Progress
+from ganserve._commands.progress import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path

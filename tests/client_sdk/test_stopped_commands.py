@@ -83,7 +83,7 @@ def entry(argv):
     return 0
 
 
-sys.modules["ganserve._cli.models"] = types.SimpleNamespace(main=entry)
+sys.modules["ganserve._commands.models"] = types.SimpleNamespace(main=entry)
 """
 """Replaces the command `models` by one that interrupts itself where its argument says."""
 

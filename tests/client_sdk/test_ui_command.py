@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from commands import ganserve
-from ganserve._cli.ui import main
+from ganserve._commands.ui import main
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ import pytest
 
 from commands import arguments_of, ganserve
 from documents import BENCHMARKS, PAGES, ROOT, blocks, commands, flags_in
-from ganserve._cli import commands as known_commands
-from ganserve._command_line.parsing import app_of
-from ganserve_training.cli.train_options import options_of_config
+from ganserve._command_framework.parsing import app_of
+from ganserve._commands import commands as known_commands
+from ganserve_training.commands.train_options import options_of_config
 from ganserve_training.config import TrainConfig, allowed_choices, with_choices
 from ganserve_training.presets import PRESETS
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from documents import ROOT, blocks
-from ganserve import _cli
+from ganserve import _commands
 from ganserve_training.run.logs import read_log
 
 if TYPE_CHECKING:
@@ -54,10 +54,11 @@ def test_the_metric_measures(folder: Path) -> None:
 def test_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = (block for block in blocks(PAGE, "python") if "SeedsArguments" in block.code)
     (tmp_path / "seeds.py").write_text(block.code)
-    monkeypatch.setattr(_cli, "__path__", [*_cli.__path__, str(tmp_path)])
-    monkeypatch.setattr(_cli.__spec__, "submodule_search_locations", _cli.__path__)
-    monkeypatch.setattr(_cli, "commands", _cli.commands.__wrapped__)  # Without the commands that it has found before.
-    assert _cli.main(["seeds", "-n", "3"]) == 0
+    monkeypatch.setattr(_commands, "__path__", [*_commands.__path__, str(tmp_path)])
+    monkeypatch.setattr(_commands.__spec__, "submodule_search_locations", _commands.__path__)
+    # Without the commands that it has found before.
+    monkeypatch.setattr(_commands, "commands", _commands.commands.__wrapped__)
+    assert _commands.main(["seeds", "-n", "3"]) == 0
     assert len(set(capsys.readouterr().out.split())) == 3
-    assert _cli.main(["--help"]) == 0
+    assert _commands.main(["--help"]) == 0
     assert "\n  seeds print random seeds\n" in re.sub(" {2,}(?=print)", " ", capsys.readouterr().out)

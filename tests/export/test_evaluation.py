@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from ganserve_export import Exported, ExportError
-from ganserve_export.cli import evaluate as evaluate_command
+from ganserve_export.commands import evaluate as evaluate_command
 from ganserve_export.evaluation.onnx_features import onnx_features
 from ganserve_export.evaluation.package_subject import package_subject
 from ganserve_export.package.publishing import package_folder

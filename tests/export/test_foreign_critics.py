@@ -27,8 +27,8 @@ from foreign_graphs import (
 )
 from foreign_packages import ABC, LABELS, LATENTS, NCHW, assert_same_pixels, by_table, levels, manifest, run, wrap
 from ganserve_export import OnnxOptions, package_onnx
-from ganserve_export.cli import evaluate as evaluate_command
-from ganserve_export.cli import package as package_command
+from ganserve_export.commands import evaluate as evaluate_command
+from ganserve_export.commands import package as package_command
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from onnx import helper
 from foreign_graphs import FLOAT, Z, flat_critic, flat_generator, node, save, tanh_nchw, weight
 from foreign_packages import LATENTS, NCHW, levels, manifest, run, wrap
 from ganserve_export import ExportError
-from ganserve_export.cli import package as package_command
+from ganserve_export.commands import package as package_command
 from ganserve_server.errors import FailedPreconditionError
-from ganserve_server.models.model_info import read_model_info
+from ganserve_server.models.manifest_checks import read_model_info
 from ganserve_server.requests.findings import Findings
 from ganserve_server.requests.style_checks import check_latent_truncation
 

@@ -26,7 +26,7 @@ from foreign_graphs import (
     weight,
 )
 from ganserve_export import ExportError, OnnxOptions, package_onnx
-from ganserve_export.cli import package as package_command
+from ganserve_export.commands import package as package_command
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ganserve import BestOf, Client, LatentControl, Rejection, UnsupportedByModel
 from ganserve_export import Exported, ExportError, export_run
-from ganserve_export.cli import export_onnx as command
+from ganserve_export.commands import export_onnx as command
 from ganserve_training import TrainedModel, load_split, load_trained, train
 from ganserve_training.config import (
     Anneal,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ganserve._command_line.options import UsageError
-from ganserve_server.cli.serve import main
+from ganserve._command_framework.options import UsageError
+from ganserve_server.commands.serve import main
 from ganserve_server.settings import ServerConfig
 from ganserve_server.settings_sources import read_configuration
 from server_process import running_server

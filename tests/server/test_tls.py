@@ -13,7 +13,7 @@ import pytest
 
 from authority import Authority, Pair
 from ganserve import TLS, AsyncClient, Client, InvalidRequest, ServerUnavailable
-from ganserve._cli import main
+from ganserve._commands import main
 from ganserve_server.errors import StartupError
 from ganserve_server.settings_sources import read_configuration
 from ganserve_server.tls.pem_files import PemFiles

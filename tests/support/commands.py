@@ -13,8 +13,8 @@ from unittest import mock
 
 from cyclopts import Argument
 
-from ganserve import _cli
-from ganserve._command_line.command import Command
+from ganserve import _commands
+from ganserve._command_framework.command import Command
 
 GANSERVE = Path(sys.executable).with_name("ganserve")
 """The installed command, for tests that need a separate process."""
@@ -38,7 +38,7 @@ def ganserve(*arguments: object, folder: Path | None = None, **environment: str)
         contextlib.redirect_stderr(stderr),
     ):
         try:
-            code = _cli.main(words)
+            code = _commands.main(words)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
     printed = [os.fsdecode(stream.buffer.getvalue()) for stream in (stdout, stderr)]  # type: ignore[attr-defined]
@@ -54,7 +54,7 @@ def said(*arguments: object, folder: Path | None = None, **environment: str) -> 
 
 def command_of(name: str) -> Command:
     """Return a command, such as sample."""
-    command: Command = import_module(_cli.commands()[name].module).COMMAND
+    command: Command = import_module(_commands.commands()[name].module).COMMAND
     return command
 
 

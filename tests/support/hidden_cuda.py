@@ -29,7 +29,7 @@ def hide(what: str, folder: Path) -> None:
 
 
 def main(what: str, flags: list[str]) -> int:
-    from ganserve_server.cli.serve import main as serve
+    from ganserve_server.commands.serve import main as serve
 
     preload = functools.partial(onnxruntime.preload_dlls, cudnn=False)
     onnxruntime.preload_dlls = preload if what == "cudnn" else lambda **_: None

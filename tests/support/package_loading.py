@@ -8,7 +8,7 @@ from ganserve.v1 import model_spec_pb2
 from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.models.graph_files import check_graph_files
 from ganserve_server.models.model import Model
-from ganserve_server.models.package import read_package
+from ganserve_server.models.package_files import read_package
 from ganserve_server.queue.options import BatchConfig
 from tiny_packages import (
     read_manifest,

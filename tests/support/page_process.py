@@ -27,7 +27,7 @@ def hook(event, arguments):
     elif event == "socket.getaddrinfo":
         print("look up", arguments[0], file=file)
 sys.addaudithook(hook)
-from ganserve._cli import main
+from ganserve._commands import main
 sys.exit(main(["ui", *sys.argv[2:]]))
 """
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from ganserve_training import PRESETS
-from ganserve_training.cli import evaluate as evaluate_command
-from ganserve_training.cli import report as report_command
-from ganserve_training.cli import train as train_command
+from ganserve_training.commands import evaluate as evaluate_command
+from ganserve_training.commands import report as report_command
+from ganserve_training.commands import train as train_command
 from ganserve_training.config import TrainConfig
 from ganserve_training.config.serialisation import flat_config
 from ganserve_training.presets import LISTED

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from commands import ganserve
-from ganserve_training.cli import evaluate as evaluate_command
-from ganserve_training.cli import train as train_command
+from ganserve_training.commands import evaluate as evaluate_command
+from ganserve_training.commands import train as train_command
 from ganserve_training.run.checkpoint import checkpoint_paths, load_checkpoint
 from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.start_or_resume import train
@@ -25,7 +25,7 @@ DEADLINE_S = 120.0
 
 
 def command(name: str, *arguments: object) -> list[str]:
-    return [sys.executable, "-m", f"ganserve_training.cli.{name}", *map(str, arguments)]
+    return [sys.executable, "-m", f"ganserve_training.commands.{name}", *map(str, arguments)]
 
 
 def train_arguments(out: Path, steps: int) -> list[object]:

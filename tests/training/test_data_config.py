@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from ganserve_training.cli.train_arguments import read_arguments
+from ganserve_training.commands.train_arguments import read_arguments
 from ganserve_training.config import (
     Anneal,
     DigitsConfig,

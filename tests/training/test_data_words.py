@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from commands import ganserve
-from ganserve_training.cli.train_arguments import read_arguments
+from ganserve_training.commands.train_arguments import read_arguments
 from ganserve_training.config import FolderConfig
 from ganserve_training.data import load_split
 from ganserve_training.data.recognition import source_of

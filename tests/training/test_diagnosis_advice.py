@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ganserve._command_line.parsing import app_of, parse
-from ganserve_training.cli.train_arguments import TrainArguments
+from ganserve._command_framework.parsing import app_of, parse
+from ganserve_training.commands.train_arguments import TrainArguments
 from ganserve_training.config import (
     Anneal,
     AugmentationConfig,

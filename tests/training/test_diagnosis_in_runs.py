@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ganserve_training import load_trained
-from ganserve_training.cli.train import main
+from ganserve_training.commands.train import main
 from ganserve_training.config import (
     Anneal,
     ConvolutionalConfig,

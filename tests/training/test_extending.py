@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ganserve_training import evaluate_run, load_trained, train
-from ganserve_training.cli.train_arguments import read_arguments
+from ganserve_training.commands.train_arguments import read_arguments
 from ganserve_training.config import (
     DcganConfig,
     HingeLoss,

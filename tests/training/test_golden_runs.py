@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from ganserve_training.cli import train
+from ganserve_training.commands import train
 from ganserve_training.config.serialisation import config_from_dict
 from ganserve_training.presets import PRESETS
 

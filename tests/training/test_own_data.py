@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from tests.support.image_files import encode, random_pixels
 
-from ganserve._command_line.options import UsageError
-from ganserve_training.cli import own_data
-from ganserve_training.cli.own_data import completed, run_name
-from ganserve_training.cli.own_data_choices import choose_channels, choose_labels, choose_size, describe
-from ganserve_training.cli.train import COMMAND, main
+from ganserve._command_framework.options import UsageError
+from ganserve_training.commands import own_data
+from ganserve_training.commands.own_data import completed, run_name
+from ganserve_training.commands.own_data_choices import choose_channels, choose_labels, choose_size, describe
+from ganserve_training.commands.train import COMMAND, main
 from ganserve_training.config import ArrayConfig, CsvConfig, FolderConfig, ParquetConfig
 from ganserve_training.data import load_split
 from ganserve_training.data.survey import Survey

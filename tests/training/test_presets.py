@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ganserve_training.cli.train import main
+from ganserve_training.commands.train import main
 from ganserve_training.config.serialisation import config_from_dict, config_to_dict, flat_config
 from ganserve_training.networks import build_networks
 from ganserve_training.networks.growth import GrowthConfig, timetable

@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 
 from ganserve_training import train
-from ganserve_training.cli import train as train_command
+from ganserve_training.commands import train as train_command
 from ganserve_training.config import (
     AdaConfig,
     Anneal,
@@ -268,7 +268,7 @@ def test_batches_that_cannot_be_divided_are_refused_before_start(
 def supervised(out: Path) -> Iterator[tuple["subprocess.Popen[str]", dict[int, int]]]:
     """Run an endless `ganserve train --processes 2` until its first checkpoint; yield it and its pids by rank."""
     often = ("--output.checkpoint-every-steps", "7", "--output.log-every-steps", "5", "--steps", "1000000")
-    command = [sys.executable, "-m", "ganserve_training.cli.train", "digits", "--out", str(out), *often]
+    command = [sys.executable, "-m", "ganserve_training.commands.train", "digits", "--out", str(out), *often]
     command += [*TINY_FLAGS, "--device", "cpu", "--processes", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     ranks: dict[int, int] = {}

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from ganserve_training import evaluate_run, load_split, train
-from ganserve_training.cli.report import main
+from ganserve_training.commands.report import main
 from ganserve_training.config import DiagnosisConfig
 from ganserve_training.diagnosis import KINDS, Finding
 from ganserve_training.diagnosis.last_word import last_word

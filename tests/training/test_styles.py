@@ -26,7 +26,7 @@ from ganserve_training.data import load_split, to_network
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks.stylegan2 import Stylegan2Generator
 from ganserve_training.networks.stylegan2_mapping import mix_styles
-from ganserve_training.objectives.styles import PathLength, StyledGenerator
+from ganserve_training.objectives.style_training import PathLength, StyledGenerator
 from ganserve_training.run.random_state import Noise, noise_seed
 from ganserve_training.run.training_step import Trainer
 from tiny_runs import assert_same, tiny_config

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from ganserve import Client, Marking
-from ganserve._cli.page_protection import PageProtection
+from ganserve._commands.page_protection import PageProtection
 from ganserve._ui.layout import CSS, SCRIPT, Page
 from ganserve._ui.password import PasswordWall
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ganserve._command_line.options import flag
+from ganserve._command_framework.options import flag
 from ganserve_export.errors import BadUsageError, ExportError
 from ganserve_export.from_onnx.graph_constants import read_constants
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ganserve_export.errors import BadUsageError, ExportError, export_error
 from ganserve_export.from_weights.import_weights import check_with_numpy, read_weights
 from ganserve_export.from_weights.stylegan2_weights import Stylegan2Weights
-from ganserve_training.cli.own_data import completed
+from ganserve_training.commands.own_data import completed
 from ganserve_training.errors import TrainingError
 from ganserve_training.options.checks import flag
 from ganserve_training.presets import PRESETS

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ganserve_server.bulk.sample_job import label_numbers
 from ganserve_server.errors import BulkError
-from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.manifest_checks import ModelInfo
 
 
 def read_labels(path: Path, count: int, info: ModelInfo) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ from ganserve_server.error_text import listed
 from ganserve_server.errors import BulkError, PackageError
 from ganserve_server.models.folder_scan import scan
 from ganserve_server.models.model import Model
-from ganserve_server.models.package import Package, read_package
+from ganserve_server.models.package_files import Package, read_package
 from ganserve_server.settings import ServerConfig
 from ganserve_server.startup import check_folder, how_to_run
 

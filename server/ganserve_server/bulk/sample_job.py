@@ -14,8 +14,8 @@ from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.bulk.run import Shard
 from ganserve_server.error_text import listed
 from ganserve_server.errors import BulkError, InvalidRequestError, RequestError
+from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.model import Model
-from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.requests.limits import Limits
 from ganserve_server.requests.sample_plan import SamplePlan, plan_stream
 

@@ -11,7 +11,7 @@ from ganserve_server.bulk.tasks import MOST_SHARDS
 from ganserve_server.engine.providers import choose_provider
 from ganserve_server.errors import BulkError
 from ganserve_server.models.model import Model
-from ganserve_server.models.package import Package
+from ganserve_server.models.package_files import Package
 from ganserve_server.settings import ServerConfig
 
 

@@ -21,7 +21,7 @@ from ganserve_server.bulk.sources import Source
 from ganserve_server.error_text import listed
 from ganserve_server.errors import BulkError, RequestError
 from ganserve_server.models.model import Model
-from ganserve_server.models.package import Package
+from ganserve_server.models.package_files import Package
 from ganserve_server.pictures.decoding import decoded_each
 from ganserve_server.pictures.formats import is_image
 from ganserve_server.pictures.threads import PictureThreads

@@ -16,7 +16,7 @@ from ganserve_server.bulk.run import Shard, Worker, make_shards, unfinished
 from ganserve_server.bulk.store import JOB_FILE, Store, same_or_refuse
 from ganserve_server.errors import BulkError
 from ganserve_server.models.model import Model
-from ganserve_server.models.package import Package
+from ganserve_server.models.package_files import Package
 from ganserve_server.settings import ServerConfig
 
 _LIBRARIES = ("ganserve", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "pillow", "pyarrow")

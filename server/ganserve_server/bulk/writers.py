@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ganserve_server.bulk.parquet import hugging_face, vectors
 from ganserve_server.bulk.store import INDEX_FILE
-from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.pictures.formats import is_image
 
 if TYPE_CHECKING:

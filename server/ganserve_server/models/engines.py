@@ -11,8 +11,8 @@ import numpy as np
 from ganserve_server.engine.engine import Engine, TensorSpec
 from ganserve_server.engine.providers import CPU
 from ganserve_server.engine.sessions import EngineConfig, Feed
-from ganserve_server.models.model_info import ModelInfo
-from ganserve_server.models.package import Package
+from ganserve_server.models.manifest_checks import ModelInfo
+from ganserve_server.models.package_files import Package
 from ganserve_server.models.style_inputs import style_tensors, w_tensors
 from ganserve_server.models.trial import compare_engines, try_critic, try_generator, try_typicality
 

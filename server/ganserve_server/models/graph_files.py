@@ -4,7 +4,7 @@ from ganserve.v1 import model_spec_pb2
 from ganserve_server.engine.onnx_files import has_weights_elsewhere, is_onnx, opset_of, precision_of
 from ganserve_server.error_text import enum_name
 from ganserve_server.errors import PackageError
-from ganserve_server.models.package import Package
+from ganserve_server.models.package_files import Package
 
 
 def check_graph_files(package: Package) -> None:

@@ -11,7 +11,7 @@ from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import PackageError, ProviderError
 from ganserve_server.models.graph_files import check_graph_files
 from ganserve_server.models.model import Model
-from ganserve_server.models.package import Package, manifest_digest, read_package
+from ganserve_server.models.package_files import Package, manifest_digest, read_package
 from ganserve_server.models.trial_inputs import fitted, trial_feeds
 from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.models.version_table import VersionEntry, VersionTable

@@ -18,8 +18,8 @@ from ganserve_server.engine.sessions import EngineConfig, Feed
 from ganserve_server.models.engines import make_engines
 from ganserve_server.models.latents import Purpose, draw_latents, labels_from_words, latents_from_words, random_words
 from ganserve_server.models.leases import Leases
-from ganserve_server.models.model_info import ModelInfo
-from ganserve_server.models.package import Package
+from ganserve_server.models.manifest_checks import ModelInfo
+from ganserve_server.models.package_files import Package
 from ganserve_server.models.style import Style, StyleWork
 from ganserve_server.models.style_inputs import style_feed
 from ganserve_server.models.trial_inputs import fitted, trial_feeds

@@ -12,7 +12,7 @@ from ganserve.v1 import model_spec_pb2
 from ganserve_server.engine.engine import Engine
 from ganserve_server.engine.sessions import Feed
 from ganserve_server.errors import PackageError
-from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.manifest_checks import ModelInfo
 
 # Allowed difference between a sample alone and in a batch, where providers compute differently: one of 255 levels, 1 %.
 _ALIKE_LEVELS, _ALIKE = 1, 0.01

@@ -26,7 +26,7 @@ from ganserve_server.engine.sessions import EngineConfig, Feed, is_out_of_memory
 from ganserve_server.errors import PackageError, ProviderError
 from ganserve_server.models.engines import check_agreement, make_engines
 from ganserve_server.models.graph_files import check_graph_files
-from ganserve_server.models.package import Package
+from ganserve_server.models.package_files import Package
 
 _NICENESS = 5
 _PARENT_CHECK_S = 1.0

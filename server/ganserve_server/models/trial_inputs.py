@@ -7,7 +7,7 @@ import numpy as np
 from ganserve_server.engine.parallelism import choose_buckets
 from ganserve_server.engine.sessions import EngineConfig, Feed
 from ganserve_server.models.latents import draw_latents
-from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.style_inputs import style_feed
 from ganserve_server.queue.options import BatchConfig
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ganserve_server.engine.sessions import EngineConfig, Feed
-    from ganserve_server.models.package import Package
+    from ganserve_server.models.package_files import Package
 
 _MOST_REMEMBERED = 10_000
 _MOST_ANSWER_BYTES = 2**16

@@ -12,8 +12,8 @@ from ganserve.v1 import gan_service_pb2
 from ganserve_server.engine.engine import TensorSpec
 from ganserve_server.error_text import shown
 from ganserve_server.errors import FailedPreconditionError, RequestError, invalid_field
+from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.model import Model
-from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.models.repository import Repository
 from ganserve_server.queue.statistics import GraphStatistics
 

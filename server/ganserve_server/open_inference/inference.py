@@ -11,8 +11,8 @@ from ganserve.v1 import gan_service_pb2
 from ganserve_server.identity.identity import require_role
 from ganserve_server.identity.quotas import within_quota
 from ganserve_server.models.latents import Purpose, labels_from_words, latents_from_words, random_words
+from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.model import CriticWork, GeneratorWork, mixed_latents
-from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.models.repository import Repository
 from ganserve_server.open_inference.graphs import Graphs
 from ganserve_server.open_inference.plan import InferencePlan, InferenceRequest, ManySeeds, plan_inference

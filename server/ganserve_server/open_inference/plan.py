@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ganserve_server.error_text import MOST_SHOWN, and_others, listed, shown
 from ganserve_server.models.latents import MAX_INDEX, draw_seed
+from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.model import CriticWork, GeneratorWork, Labels
-from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.models.style import StyleWork
 from ganserve_server.open_inference.graphs import DATATYPES, Graph, GraphTensor, datatype
 from ganserve_server.open_inference.parameters import Parameter, Parameters

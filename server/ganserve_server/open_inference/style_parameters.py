@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve.v1 import model_spec_pb2
-from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.style import StyleWork
 from ganserve_server.open_inference.parameters import Parameters
 from ganserve_server.requests.style_checks import StyleRequest, check_style

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganserve.v1 import tensor_pb2
-from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.manifest_checks import ModelInfo
 
 _FILE_OVERHEAD_BYTES = 6  # tag and length of one file in a message
 

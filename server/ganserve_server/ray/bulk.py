@@ -22,7 +22,7 @@ from ganserve_server.bulk.run import Shard, make_shards
 from ganserve_server.bulk.store import JOB_FILE, Store, open_store
 from ganserve_server.bulk.tasks import Elsewhere, Task
 from ganserve_server.errors import BulkError
-from ganserve_server.models.package import Package
+from ganserve_server.models.package_files import Package
 from ganserve_server.ray.cluster import connected
 from ganserve_server.settings import ServerConfig
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.error_text import MOST_SHOWN, and_others, enum_name, listed, shown
+from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.model import Labels, Model
-from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.requests.findings import Findings
 from ganserve_server.requests.limits import Limits

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
+from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.model import GeneratorWork, Labels, Model
-from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.pictures.encoding import as_float32
 from ganserve_server.requests.sample_plan import SamplePlan
 from ganserve_server.requests.wire import Part, field, varint

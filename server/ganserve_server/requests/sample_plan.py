@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.error_text import enum_name
 from ganserve_server.models.latents import MAX_INDEX, draw_seed
+from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.model import GeneratorWork, Model
-from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.models.style import StyleWork
 from ganserve_server.pictures.formats import FORMATS, encoding_obstacle, most_bytes
 from ganserve_server.pictures.marks import Marking, RequestMarks

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.error_text import enum_name
+from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.model import Labels, Model
-from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.pictures.formats import FORMATS, is_image
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.requests.field_checks import check_critic, check_labels, check_priority, check_tensor

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ganserve.v1 import model_spec_pb2
 from ganserve_server.error_text import enum_name, listed
 from ganserve_server.models.latent_types import Distribution
-from ganserve_server.models.model_info import ModelInfo
+from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.style import NOISE_MODES, NoiseMode, Style, StyleWork
 from ganserve_server.requests.findings import Findings
 

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from ganserve_server.errors import DeadlineExpiredError
 from ganserve_server.models.latents import draw_acceptances, draw_labels, draw_latents
+from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.model import GeneratorWork, Labels, Model, mixed_latents
-from ganserve_server.models.model_info import ModelInfo
 from ganserve_server.queue.lanes import Priority
 from ganserve_server.queue.options import QueueOptions
 from ganserve_server.sampling.drawing import Drawn, draw, joined

@@ -260,7 +260,7 @@ def test_only_one_process_writes(repository: Path, tmp_path: Path) -> None:
 def test_a_full_disk_is_said_and_loses_nothing(repository: Path, tmp_path: Path) -> None:
     """A limit of the size of files stands for a disk; the first shards are smaller than the last one."""
     script = (
-        "import resource, sys; from ganserve._cli import main; "
+        "import resource, sys; from ganserve._commands import main; "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); sys.exit(main(sys.argv[1:]))"
     )
     words = ["generate", "--models", repository, "--model", "tiny", "-n", "500", "--seed", "1", "--out", tmp_path]

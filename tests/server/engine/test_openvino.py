@@ -18,7 +18,7 @@ from ganserve_server.engine.providers import CPU, OPENVINO, choose_provider
 from ganserve_server.engine.sessions import EngineConfig, PlainSession
 from ganserve_server.errors import PackageError, ProviderError
 from ganserve_server.models.model import Model
-from ganserve_server.models.package import read_package
+from ganserve_server.models.package_files import read_package
 from ganserve_server.models.trial import compare_engines
 from ganserve_server.models.trial_inputs import fitted, trial_feeds
 from ganserve_server.models.trial_process import TrialProcesses

@@ -20,7 +20,7 @@ from ganserve_server.engine.providers import CPU, CUDA
 from ganserve_server.engine.sessions import EngineConfig, PlainSession
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError
 from ganserve_server.models.model import Model
-from ganserve_server.models.package import read_package
+from ganserve_server.models.package_files import read_package
 from ganserve_server.queue.options import BatchConfig
 from random_packages import build_dense_package
 from tiny_packages import build_tiny_package

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from callers import PAST, CallerFile
-from ganserve._cli import main
+from ganserve._commands import main
 from ganserve_server.errors import StartupError, UnauthenticatedError
 from ganserve_server.identity.authenticator import Authenticator
 from ganserve_server.identity.certificates import identity_of

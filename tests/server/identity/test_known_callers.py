@@ -18,7 +18,7 @@ from tritonclient.grpc import InferenceServerClient, InferenceServerException, s
 
 from callers import CallerFile, Keys
 from ganserve import TLS, AccessDenied, AsyncClient, Client, InvalidRequest, ModelNotFound
-from ganserve._cli import main
+from ganserve._commands import main
 from ganserve.v1 import admin_service_pb2, admin_service_pb2_grpc, gan_service_pb2, gan_service_pb2_grpc
 from repositories import wait_for
 from server_process import ServerProcess, running_server

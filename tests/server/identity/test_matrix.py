@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2
 from callers import PAST, CallerFile, Keys
 from ganserve.v1 import admin_service_pb2, gan_service_pb2
 from ganserve_server.api.grpc.guard import Guard
-from ganserve_server.api.grpc.health_list_and_reflection_v1 import REFLECTION_V1, reflection_v1
+from ganserve_server.api.grpc.reflection_v1 import REFLECTION_V1, reflection_v1
 from ganserve_server.api.grpc.server import GrpcServer
 from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.identity.authenticator import Authenticator

@@ -75,7 +75,7 @@ def test_shares_have_scipys_bits() -> None:
 
 def test_the_server_does_not_import_scipy() -> None:
     program = (
-        "import sys, ganserve_server.cli.serve, ganserve_server.lifecycle\n"
+        "import sys, ganserve_server.commands.serve, ganserve_server.lifecycle\n"
         "print([name for name in ('scipy', 'numpy.f2py', 'numpy.testing') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ganserve_server.engine.onnx_files import has_weights_elsewhere, opset_of, precision_of
 from ganserve_server.errors import PackageError
 from ganserve_server.models.graph_files import check_graph_files
-from ganserve_server.models.package import read_package
+from ganserve_server.models.package_files import read_package
 from package_loading import edited, load
 from tiny_packages import (
     CONDITIONAL,

@@ -12,7 +12,7 @@ import pytest
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2, tensor_pb2
 from ganserve_server.errors import PackageError
-from ganserve_server.models.package import is_plain_file_name
+from ganserve_server.models.package_files import is_plain_file_name
 from ganserve_server.models.repository import Repository
 from package_loading import BATCH, ENGINE, edited, load
 from server_process import running_server

@@ -14,7 +14,7 @@ import pytest
 import hostile_packages
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.errors import PackageError
-from ganserve_server.models.package import read_package
+from ganserve_server.models.package_files import read_package
 from ganserve_server.models.repository import Repository
 from ganserve_server.models.trial_inputs import fitted, trial_feeds
 from ganserve_server.models.trial_process import TrialProcesses

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from collector import grpc_collector, http_collector
-from ganserve._command_line.options import UsageError
+from ganserve._command_framework.options import UsageError
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.errors import StartupError
 from ganserve_server.monitoring.call_tracking import Call, current_call

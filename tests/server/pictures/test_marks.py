@@ -14,7 +14,7 @@ from ganserve._marks.files import xmp_of
 from ganserve._marks.mark import DIGITAL_SOURCE_TYPE, Mark
 from ganserve._marks.xmp import read_mark
 from ganserve.v1 import gan_service_pb2, tensor_pb2
-from ganserve_server.models.package import manifest_digest
+from ganserve_server.models.package_files import manifest_digest
 from ganserve_server.pictures.marks import Marking
 from ganserve_server.requests.limits import Limits
 from ganserve_server.requests.sample_plan import plan_sample

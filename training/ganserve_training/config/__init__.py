@@ -44,7 +44,7 @@ from ganserve_training.objectives.losses import (
     register_loss,
 )
 from ganserve_training.objectives.penalties import GradientPenalty, RegularisersConfig, register_penalty
-from ganserve_training.objectives.styles import PathLengthConfig
+from ganserve_training.objectives.style_training import PathLengthConfig
 from ganserve_training.options.anneal import Anneal
 from ganserve_training.run.optimisers import (
     AdamConfig,

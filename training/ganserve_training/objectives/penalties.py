@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ganserve_training.errors import ConfigError
 from ganserve_training.objectives.critic_pass import CriticPass
-from ganserve_training.objectives.styles import PathLengthConfig
+from ganserve_training.objectives.style_training import PathLengthConfig
 from ganserve_training.options.anneal import Anneal
 from ganserve_training.options.checks import expect, expect_not_negative, refusal
 from ganserve_training.options.registry import Registry

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ganserve_training.networks.latents import LatentPrior
-from ganserve_training.objectives.styles import PathLength, StyledGenerator
+from ganserve_training.objectives.style_training import PathLength, StyledGenerator
 from ganserve_training.run.distributed import Processes
 from ganserve_training.run.optimisers import Updater
 from ganserve_training.run.random_state import Noise

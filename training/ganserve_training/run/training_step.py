@@ -28,7 +28,7 @@ from ganserve_training.objectives.augmentation import Augmentation
 from ganserve_training.objectives.auxiliary_terms import Codes, Heads
 from ganserve_training.objectives.critic_pass import CriticPass, Scorer
 from ganserve_training.objectives.penalties import clip_weights
-from ganserve_training.objectives.styles import PathLength, StyledGenerator
+from ganserve_training.objectives.style_training import PathLength, StyledGenerator
 from ganserve_training.objectives.unrolling import DifferentiableRule, ImaginedCritic
 from ganserve_training.run.checkpoint_weights import load_weights
 from ganserve_training.run.compatibility import check_everything

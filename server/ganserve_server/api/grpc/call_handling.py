@@ -50,7 +50,6 @@ from ganserve_server.errors import (
 )
 from ganserve_server.identity.rules import RULES, Rule
 from ganserve_server.monitoring.access_log import AccessLog
-from ganserve_server.monitoring.call_traces import begin_trace, end_trace
 from ganserve_server.monitoring.call_tracking import (
     OK,
     REQUEST_ID_KEY,
@@ -60,6 +59,7 @@ from ganserve_server.monitoring.call_tracking import (
     MethodStatistics,
     current_call,
 )
+from ganserve_server.monitoring.span_lifecycle import begin_trace, end_trace
 from ganserve_server.tracing.spans import CallTracer
 
 Metadata = tuple[tuple[str, str | bytes], ...]

@@ -19,10 +19,11 @@ from ganserve_server.api.grpc.drain import GRACE_S, Drain
 from ganserve_server.api.grpc.gan_service import GanServicer
 from ganserve_server.api.grpc.gate import Gate
 from ganserve_server.api.grpc.guard import Guard
-from ganserve_server.api.grpc.health_list_and_reflection_v1 import REFLECTION_V1, health_list, reflection_v1
+from ganserve_server.api.grpc.health_list import health_list
 from ganserve_server.api.grpc.health_service import HealthServicer
 from ganserve_server.api.grpc.listeners import EVERYTHING, Listener
 from ganserve_server.api.grpc.open_inference_service import INFERENCE_SERVICE, InferenceServicer
+from ganserve_server.api.grpc.reflection_v1 import REFLECTION_V1, reflection_v1
 from ganserve_server.errors import StartupError
 from ganserve_server.identity.rules import Part
 from ganserve_server.models.repository import Repository

@@ -1,0 +1,95 @@
+"""The command `ganserve serve`: serve model packages over gRPC."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from ganserve._command_framework.command import Command
+from ganserve._command_framework.process import BAD_USAGE, FAILED, complain
+from ganserve_server.control_groups import usable_memory
+from ganserve_server.errors import GanserveServerError, StartupError
+from ganserve_server.models.trial_process import TrialProcesses
+from ganserve_server.settings import Configuration, ServerConfig
+from ganserve_server.settings_sources import blame, read_configuration
+
+_log = logging.getLogger(__name__)
+
+
+class ServeCommand(Command):
+    """The command, whose settings come from flags, the environment and a file."""
+
+    def read(self, argv: Sequence[str]) -> Configuration:
+        """Return the settings of all sources."""
+        return read_configuration(argv, os.environ)
+
+
+def _serve(configuration: Configuration) -> int:
+    # Process 1 of a container ignores signals without a handler. `lifecycle` sets its own before models load.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, lambda *_: os._exit(0))
+    as_json = configuration.config.log_format == "json"
+    if as_json:
+        # gRPC's core would write lines into the JSON. `monitoring.file_descriptors` reports the one that matters.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    if sys.platform == "linux":
+        # gRPC's event engine reads on its own threads. Without it a message changes threads once less on its way to
+        # Python: benchmarks/serving/README.md.
+        os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
+    trials = _start_trials(configuration.config)
+    gc.disable()  # until models are loaded: imports make no garbage, and searching for it takes a tenth of the start
+    # onnxruntime and the rest take a third of a second to import; --help and refusals do not wait for them.
+    from ganserve_server.monitoring.logs import set_up_logging
+
+    set_up_logging(configuration.config.log_level, configuration.config.log_format)
+    try:
+        return _run(configuration, trials)
+    except GanserveServerError as error:
+        text = blame(error, configuration.sources)
+        if as_json:
+            _log.critical("%s", text)
+        else:
+            complain(f"ganserve serve: error: {text}")
+        return BAD_USAGE if isinstance(error, StartupError) else FAILED
+    finally:
+        gc.enable()
+        trials.close()
+
+
+def _start_trials(config: ServerConfig) -> TrialProcesses:
+    """Start the process that tries packages, which imports what it needs while this one does the same."""
+    memory_bytes = config.load_memory_mib * 2**20 or usable_memory() // 2
+    trials = TrialProcesses(timeout_s=config.load_timeout_s, memory_bytes=memory_bytes)
+    if config.folder.is_dir():
+        trials.start()
+    return trials
+
+
+def _run(configuration: Configuration, trials: TrialProcesses) -> int:
+    from ganserve_server.allocator import keep_freed_memory
+    from ganserve_server.lifecycle import serve
+
+    keep_freed_memory(configuration.config.memory_limit_mib)
+    try:
+        import uvloop
+    except ImportError:  # no wheels for Windows
+        return asyncio.run(serve(configuration, trials))
+    return uvloop.run(serve(configuration, trials))
+
+
+COMMAND = ServeCommand(
+    name="serve",
+    arguments=ServerConfig,
+    action=_serve,
+    examples=(
+        "ganserve serve --models models",
+        "ganserve serve --models models --metrics-port 9464 --log-format json",
+        "ganserve serve --host 0.0.0.0 --tls-certificate server.pem --tls-key server.key --identities identities.toml",
+        "GANSERVE_PROVIDER=cuda ganserve serve --config ganserve.toml",
+    ),
+)
+main = COMMAND.main
