@@ -121,6 +121,33 @@ def test_a_token_does_not_leave_the_machine_in_plain_text(target: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("authorization", "Bearer secret"),
+        ("proxy-authorization", "Basic secret"),
+        ("cookie", "id=secret"),
+        ("x-api-key", "secret"),
+        ("x-amz-security-token", "secret"),
+        ("key-bin", b"secret"),
+        ("x-from", "Bearer secret"),
+        ("x-from", "gsv_secret"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_credentials_in_metadata_do_not_either(kind: type[Any], name: str, value: str | bytes) -> None:
+    remote, metadata = "10.1.2.3:50051", {"x-team": "shop", "monkey": "1", name: value}
+    with pytest.raises(
+        InvalidRequest, match=rf"^metadata: has {name}, which would travel to .* in plain text"
+    ) as caught:
+        kind(remote, metadata=metadata)
+    assert "secret" not in str(caught.value).replace("x-amz-security", "")
+    kind(remote, metadata=metadata, token_over_plain_text=True)
+    kind(remote, metadata=metadata, tls=True)
+    kind("localhost", metadata=metadata)
+    kind(remote, metadata={"x-team": "shop", "monkey": "1"})
+
+
+@pytest.mark.parametrize(
     "target", ["localhost", "127.0.0.1:1", "[::1]:1", "unix:/x", "ipv6:[::1]:1", "dns:///localhost:1"]
 )
 def test_a_token_may_travel_inside_the_machine(target: str) -> None:
