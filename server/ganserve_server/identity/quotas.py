@@ -39,6 +39,17 @@ class _Bucket:
         return max(0.0, (needed - self.level) / self.rate)
 
 
+def _bucket(rate: float, before: _Bucket | None) -> _Bucket | None:
+    """Return a bucket that holds what an earlier one of another rate holds, or is full; None without a rate."""
+    if not rate:
+        return None
+    bucket = _Bucket(rate)
+    if before is not None:  # tokens of one name may alternate: their roles may have different quotas
+        before.wait_s(0.0)
+        bucket.level = min(bucket.level, before.level)
+    return bucket
+
+
 class CallerQuota:
     """Use of one caller's quota."""
 
@@ -50,13 +61,15 @@ class CallerQuota:
         """Samples that are asked for and not computed yet."""
         self._refused = refused
         self._changed = asyncio.Event()
+        self._requests: _Bucket | None = None
+        self._samples: _Bucket | None = None
         self.change(quota)
 
     def change(self, quota: Quota) -> None:
-        """Take another quota; calls and samples under way still count."""
+        """Take another quota; what the caller has used still counts."""
         self.quota = quota
-        self._requests = _Bucket(quota.requests_per_s) if quota.requests_per_s else None
-        self._samples = _Bucket(quota.samples_per_s) if quota.samples_per_s else None
+        self._requests = _bucket(quota.requests_per_s, self._requests)
+        self._samples = _bucket(quota.samples_per_s, self._samples)
 
     def enter(self) -> None:
         """Count a call; raise QuotaError if it is one too many. Then call `leave`."""
