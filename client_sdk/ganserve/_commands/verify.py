@@ -38,7 +38,7 @@ class VerifyArguments(ModelArguments):
     """
 
     files: tuple[Path, ...] = flag(positional="FILE")
-    """PNG, JPEG or WebP pictures, and folders of them."""
+    """PNG, JPEG or WebP pictures, and folders of them, which are searched with the folders in them."""
     seed: int | None = None
     """Seed of the picture. Without it, the mark's. Options override the mark."""
     index: int | None = None
@@ -61,7 +61,7 @@ class VerifyArguments(ModelArguments):
 
 
 def _verify(arguments: VerifyArguments) -> int:
-    files = expand(arguments.files)
+    files = expand(arguments.files, deep=True)
     controls = read_controls(arguments.control)
     select = None if arguments.select is None else read_selection(arguments.select)
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's; ours refuses such pictures.
