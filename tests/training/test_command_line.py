@@ -1,5 +1,7 @@
 """Test that refusals of the commands are one line with the problem, the expected value and the fix."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -220,3 +222,9 @@ def test_the_list_of_presets_says_what_each_is(
     assert [line.split()[0] for line in listed] == list(LISTED)
     assert set(LISTED) < set(PRESETS)
     assert all(10 < len(line) <= 100 and len(line.split()) > 3 for line in listed)
+
+
+def test_the_list_of_options_is_up_to_date() -> None:
+    script = Path(__file__).parents[2] / "scripts" / "list_train_options.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
