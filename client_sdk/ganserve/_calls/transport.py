@@ -17,7 +17,7 @@ from ganserve._calls.failures import REQUEST_ID_KEY, client_closed, closed_durin
 from ganserve._calls.forks import forks
 from ganserve._calls.retries import Attempts, may_pass
 from ganserve._calls.servers import Servers
-from ganserve._calls.sizes import USUAL_REQUEST_BYTES, limit_in, too_large
+from ganserve._calls.sizes import RequestLimit
 from ganserve._calls.tracing import Tracing
 from ganserve._calls.unary_calls import largest_request
 from ganserve._errors import DeadlineExceeded, GanserveError
@@ -67,7 +67,7 @@ class _Base:
         self._authorization: tuple[tuple[str, str], ...] = ()
         if isinstance(config.token, str):
             self._use_token(config.token)
-        self._largest_request = USUAL_REQUEST_BYTES  # or what a server has told
+        self._limit = RequestLimit(config.target)
 
     @property
     def closed(self) -> bool:
@@ -93,17 +93,6 @@ class _Base:
     def answered(self, endpoint: Endpoint) -> None:
         """Note that a server works."""
         self._servers.rotation.answered(endpoint)
-
-    def _check_size(self, call: Call[Any], size: int, limit: int) -> None:
-        """Raise MessageTooLarge if a request of `size` bytes is larger than the server's limit; 0: unknown."""
-        if limit:
-            self._largest_request = limit
-            if size > limit:
-                raise too_large(call.request, size, limit, self.config.target)
-
-    def _learn(self, response: Any) -> None:
-        """Note the largest request, if a response tells it."""
-        self._largest_request = limit_in(response) or self._largest_request
 
     def share_s(self, attempts: Attempts) -> float | None:
         """Return the deadline of the next attempt."""
@@ -200,11 +189,15 @@ class Transport(_Base):
         self._servers.rotation.probed(endpoint, well)
 
     def unary(self, call: Call[ResultT]) -> ResultT:
-        """Return the result of a call; ask for the largest request first if this one is unusually large."""
-        if (size := call.request.ByteSize()) > self._largest_request:
-            self._check_size(call, size, self.unary(largest_request(call.timeout_s)))
+        """Return the result of a call; raise MessageTooLarge before it is sent."""
+        self.check_size(call.request, call.timeout_s)
         with self.tracing.begin(call.method) as span:
             return self._unary(call, span.headers)
+
+    def check_size(self, request: object, timeout_s: float) -> None:
+        """Raise MessageTooLarge if a request is larger than the server takes; ask for its limit if that is likely."""
+        if not self._limit.allows(request):
+            self._limit.check(request, self.unary(largest_request(timeout_s)))
 
     def _unary(self, call: Call[ResultT], headers: Headers) -> ResultT:
         request_id = new_request_id()
@@ -219,7 +212,7 @@ class Transport(_Base):
                 self.pause(endpoint, attempts, failure, call.method)
             else:
                 self.answered(endpoint)
-                self._learn(response)
+                self._limit.learn(response)
                 return call.parse(response)
 
     def start(self, method: Any, request: object, request_id: str, headers: Headers, **options: Any) -> Any:
@@ -331,11 +324,15 @@ class AsyncTransport(_Base):
         self._check_usable()
 
     async def unary(self, call: Call[ResultT]) -> ResultT:
-        """Return the result of a call; ask for the largest request first if this one is unusually large."""
-        if (size := call.request.ByteSize()) > self._largest_request:
-            self._check_size(call, size, await self.unary(largest_request(call.timeout_s)))
+        """Return the result of a call; raise MessageTooLarge before it is sent."""
+        await self.check_size(call.request, call.timeout_s)
         with self.tracing.begin(call.method) as span:
             return await self._unary(call, span.headers)
+
+    async def check_size(self, request: object, timeout_s: float) -> None:
+        """Raise MessageTooLarge if a request is larger than the server takes, as `Transport`."""
+        if not self._limit.allows(request):
+            self._limit.check(request, await self.unary(largest_request(timeout_s)))
 
     async def _unary(self, call: Call[ResultT], headers: Headers) -> ResultT:
         request_id = new_request_id()
@@ -355,7 +352,7 @@ class AsyncTransport(_Base):
                 raise
             else:
                 self.answered(endpoint)
-                self._learn(response)
+                self._limit.learn(response)
                 return await self.parse(call.parse, response, slow=call.slow)
 
     async def parse(self, parse: Callable[[Any], ResultT], response: Any, *, slow: bool) -> ResultT:
