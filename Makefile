@@ -14,7 +14,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# --no-compile: Python compiles the modules that are used when it first imports them, a fraction of what is installed.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 # auto: one worker more than cores, because many tests wait (tests/conftest.py). A test file stays on one worker, which
 # makes its fixtures once. The files go in the order of testpaths in pyproject.toml, the longest first, which keeps all
