@@ -311,8 +311,9 @@ def _summary(batch: SampleBatch, info: ModelInfo, arguments: SampleArguments, se
     # Pictures are uint8 whatever the encoding.
     floats = arguments.encoding == "float32" and (arguments.out is None or arguments.out.suffix.lower() in SUFFIXES)
     sample = replace(info.sample, dtype="float32") if floats else info.sample
+    drawn = f"{len(batch)} sample{'' if len(batch) == 1 else 's'}"
     lines = [
-        f"{len(batch)} samples ({sample}) of {info.name} version {info.version}{label} in {seconds:.2f} s{where}",
+        f"{drawn} ({sample}) of {info.name} version {info.version}{label} in {seconds:.2f} s{where}",
         f"the same again: {again}",
     ]
     if (report := batch.selection) is not None:

@@ -39,7 +39,7 @@ class VerifyArguments(ModelArguments):
     """
 
     files: tuple[Path, ...] = flag(positional="FILE")
-    """PNG, JPEG or WebP pictures, and folders of them."""
+    """PNG, JPEG or WebP pictures, and folders of them, which are searched with the folders in them."""
     seed: int | None = None
     """Seed of the picture. Without it, the mark's. Options override the mark."""
     index: int | None = None
@@ -62,7 +62,7 @@ class VerifyArguments(ModelArguments):
 
 
 def _verify(arguments: VerifyArguments) -> int:
-    files = expand(arguments.files)
+    files = expand(arguments.files, deep=True)
     controls = read_controls(arguments.control) or None
     select = selection_of(arguments.select)
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's; ours refuses such pictures.
