@@ -4,6 +4,7 @@ N = batch, Z = latent, K = labels, H, W, C = image, D = vector.
 """
 
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from ganserve.v1 import model_spec_pb2
 from ganserve_export.errors import BadUsageError, ExportError
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 from ganserve_export.from_onnx.generator_inputs import GeneratorInputs
+from ganserve_export.from_onnx.labels_inside import find_place, labels_have_no_input, suspected
 from ganserve_export.from_onnx.last_operation import last_operation
 from ganserve_export.from_onnx.onnx_options import OnnxOptions, PixelRange
 from ganserve_export.from_onnx.pixels import LayoutName, add_to_levels, check_range, to_levels
@@ -41,8 +43,10 @@ class ForeignGenerator:
         self.graph = graph
         self._questions = questions
         self.label_count = len(options.label_names)
-        with questions.collected():
-            self.inputs = GeneratorInputs(graph, options)
+        inside = labels_have_no_input(graph, options)
+        if not inside:
+            with questions.collected():
+                self.inputs = GeneratorInputs(graph, options)
         suited = [tensor for tensor in graph.outputs if len(tensor.shape) in (2, 4) and tensor.element != "int64"]
         with questions.collected():
             pictures = [tensor for tensor in suited if len(tensor.shape) == 4]
@@ -50,8 +54,44 @@ class ForeignGenerator:
                 graph, options.output, "samples", "--output", pictures if len(pictures) == 1 else suited
             )
         questions.settle()  # nothing can be run before these are answered
+        self._labels_found = ""
+        if inside:
+            options = self._with_labels_inside(options)
+            self.inputs = GeneratorInputs(graph, options)
         self.values = self.inputs.values
         self._try_out(options)
+
+    def _with_labels_inside(self, options: OnnxOptions) -> OnnxOptions:
+        """Return the options with the place of the labels in the latents; ask for it where nothing shows it."""
+        width = sum(tensor.size or 0 for tensor in self.graph.inputs if tensor.is_float)
+        try:
+            found = find_place(self.graph, options, self.output.name)
+        except ExportError as error:
+            raise self.graph.error(f"fails: {error}") from error
+        if found is None:
+            last = width - self.label_count
+            self._questions.ask(
+                f"the {self.graph.name} has no input for {self.label_count} labels. If they are one-hot values inside "
+                f"its latents, say where they begin: --labels-at {last} (at the end) or --labels-at 0 (at the start). "
+                "If it takes none, leave --labels out"
+            )
+            return replace(options, labels_at=last)  # only to find further questions; these end the command
+        self._labels_found = f" ({found[1]})"
+        return replace(options, labels_at=found[0])
+
+    def _ask_about_labels(self, options: OnnxOptions) -> None:
+        """Ask whether latents that change samples far more than the others are labels."""
+        if self.label_count or options.latents is not None:
+            return
+        found = suspected(self.graph, self.inputs, self.output.name)
+        if found is not None:
+            first, count = found
+            names = ",".join(tensor.name for tensor in self.inputs.latents)
+            self._questions.ask(
+                f"the {'last' if first else 'first'} {count} values of the latents of the {self.graph.name} change "
+                f"samples far more than the others. If they are labels, one-hot, add --labels with {count} names; if "
+                f"they are random like the others, add --latents {names}"
+            )
 
     def _try_out(self, options: OnnxOptions) -> None:
         """Draw samples, learn their form, and check that no sample depends on another."""
@@ -96,6 +136,7 @@ class ForeignGenerator:
             raise self.graph.error(self._unknown_form(raw))
         samples = self.samples_of(raw)
         self._check_truncation(options, samples)
+        self._ask_about_labels(options)
         self.sample_shape = tuple(samples.shape[1:])
         # Mean and spread of vectors: the units of differences.
         self.mean = tuple(samples.mean(dim=0).tolist()) if self.layout is None else ()
@@ -256,13 +297,13 @@ class ForeignGenerator:
 
     def __str__(self) -> str:
         """Say how it was understood."""
-        given = f"{self.output.name} {self.element}"
+        understood, given = f"{self.inputs}{self._labels_found}", f"{self.output.name} {self.element}"
         batch = f", computes {self.graph.batching}" if str(self.graph.batching) else ""
         batch += f": {self.graph.form}" if self.graph.form else ""
         if self.layout is None:
-            return f"{self.inputs} -> {given} -> vectors [N, {self.sample_shape[0]}]{self._row_hint()}{batch}"
+            return f"{understood} -> {given} -> vectors [N, {self.sample_shape[0]}]{self._row_hint()}{batch}"
         scale = f", {self.pixel_range}{self.range_found}" if self.pixel_range else ""
-        return f"{self.inputs} -> {given} {self.layout}{scale} -> images {list(self.sample_shape)}{batch}"
+        return f"{understood} -> {given} {self.layout}{scale} -> images {list(self.sample_shape)}{batch}"
 
 
 def _form(shape: list[int]) -> str:
