@@ -23,6 +23,7 @@ from ganserve_export.from_onnx.pixels import LayoutName, add_to_levels, check_ra
 from ganserve_export.from_onnx.questions import Questions, UnclearError
 from ganserve_export.from_onnx.surgery import Surgery
 from ganserve_export.from_onnx.tensor_roles import find_output
+from ganserve_export.from_onnx.video import Video
 from ganserve_export.package.batch_independence import BATCH, check_alone
 
 SEED = 0
@@ -47,9 +48,9 @@ class ForeignGenerator:
         if not inside:
             with questions.collected():
                 self.inputs = GeneratorInputs(graph, options)
-        suited = [tensor for tensor in graph.outputs if len(tensor.shape) in (2, 4) and tensor.element != "int64"]
+        suited = [tensor for tensor in graph.outputs if len(tensor.shape) in (2, 4, 5) and tensor.element != "int64"]
         with questions.collected():
-            pictures = [tensor for tensor in suited if len(tensor.shape) == 4]
+            pictures = [tensor for tensor in suited if len(tensor.shape) >= 4]
             self.output = find_output(
                 graph, options.output, "samples", "--output", pictures if len(pictures) == 1 else suited
             )
@@ -119,7 +120,8 @@ class ForeignGenerator:
         self.pixel_range: PixelRange | None = None
         self.range_found = ""
         self._extents: tuple[int, ...] | None = None
-        raw = self._shaped(raw, options)
+        self.video = Video.of(shape, options.video) if len(shape) == 5 else None
+        raw = self._shaped(raw, options) if self.video is None else self._frames(self.video, raw)
         shape = list(raw.shape)
         if len(shape) == 2 and raw.dtype.kind == "f":
             if options.range is not None:
@@ -129,7 +131,8 @@ class ForeignGenerator:
                     "[N, C, H, W] inside"
                 )
         elif len(shape) == 4 and (raw.dtype.kind == "f" or raw.dtype == np.uint8):
-            self.layout = self._layout(shape, "nchw" if self._extents and options.layout == "auto" else options.layout)
+            made_here = self._extents is not None or self.video is not None
+            self.layout = self._layout(shape, "nchw" if made_here and options.layout == "auto" else options.layout)
             if raw.dtype.kind == "f":
                 self._find_range(raw, options)
         else:
@@ -141,6 +144,15 @@ class ForeignGenerator:
         # Mean and spread of vectors: the units of differences.
         self.mean = tuple(samples.mean(dim=0).tolist()) if self.layout is None else ()
         self.std = tuple(samples.std(dim=0).clamp(min=1e-12).tolist()) if self.layout is None else ()
+
+    def _frames(self, video: Video, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return images of videos; a control for the frame joins the latents."""
+        if video.control is not None:
+            if any(control.name == video.control.name for control in self.values.controls):
+                raise BadUsageError("--video frames: there is a control called frame already. Use --video strip")
+            self.values = replace(self.values, controls=(*self.values.controls, video.control))
+            self.inputs.values = self.values
+        return video.images(raw, None if video.control is None else np.zeros(len(raw), np.float32))
 
     def _check_truncation(self, options: OnnxOptions, samples: torch.Tensor) -> None:
         """Refuse an input for psi that does not make samples alike, so that it must mean something else."""
@@ -244,8 +256,10 @@ class ForeignGenerator:
         """Return the foreign graph's own output for latents [N, Z], labels [N] and psi [N, L]."""
         return self.graph.run(self.inputs.encode(latents, labels, psi), [self.output.name])[0]
 
-    def samples_of(self, raw: npt.NDArray[Any]) -> torch.Tensor:
-        """Convert the foreign graph's output to samples."""
+    def samples_of(self, raw: npt.NDArray[Any], frames: npt.NDArray[np.float32] | None = None) -> torch.Tensor:
+        """Convert the foreign graph's output to samples; `frames` [N] are those chosen of videos."""
+        if self.video is not None and raw.ndim == 5:
+            raw = self.video.images(raw, frames)
         if self._extents is not None:
             raw = raw.reshape(len(raw), *self._extents)
         samples = raw.astype(np.float32) if self.layout is None else to_levels(raw, self.pixel_range, self.layout)
@@ -259,7 +273,10 @@ class ForeignGenerator:
 
         def part(at: int) -> torch.Tensor:
             given = [None if values is None else values[at : at + rows] for values in (labels, psi)]
-            return self.samples_of(self.raw(latents[at : at + rows], *given))
+            frames = None
+            if self.video is not None and self.video.control is not None:
+                frames = latents[at : at + rows, -1].numpy()
+            return self.samples_of(self.raw(latents[at : at + rows], *given), frames)
 
         return torch.cat([part(at) for at in range(0, len(latents), rows)])
 
@@ -282,6 +299,8 @@ class ForeignGenerator:
         surgery = Surgery(self.graph.servable(self.inputs.encode(latents, labels), [self.output.name]))
         self.inputs.add(surgery)
         value = surgery.take(self.output.name)
+        if self.video is not None:
+            value = self.video.add_images(surgery, value, "latents", self.values.dim - 1)
         if self._extents is not None:
             value = surgery.node("Reshape", value, surgery.constant([-1, *self._extents], np.int64))
         if self.layout is not None:
@@ -302,8 +321,9 @@ class ForeignGenerator:
         batch += f": {self.graph.form}" if self.graph.form else ""
         if self.layout is None:
             return f"{understood} -> {given} -> vectors [N, {self.sample_shape[0]}]{self._row_hint()}{batch}"
+        given = f"{given} {self.layout}" if self.video is None else f"{given}, {self.video}"
         scale = f", {self.pixel_range}{self.range_found}" if self.pixel_range else ""
-        return f"{understood} -> {given} {self.layout}{scale} -> images {list(self.sample_shape)}{batch}"
+        return f"{understood} -> {given}{scale} -> images {list(self.sample_shape)}{batch}"
 
 
 def _form(shape: list[int]) -> str:
