@@ -84,7 +84,7 @@ class Resample(nn.Module):
 
 
 class R3ganGenerator(Generator):
-    """Scales learned coarse features by the latent, then doubles them; no normalisation, and no tanh unless asked for."""
+    """Scales learned coarse features by the latent, then doubles them, without normalisation."""
 
     def __init__(self, config: R3ganConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
