@@ -174,9 +174,9 @@ PROGRESSIVE = replace(
 )
 """Grown from 4 x 4 to 32 x 32 with fades, equalised learning rate, pixel norm, WGAN-GP with drift (Karras et al. 2017).
 
-The paper has 600 thousand samples in each phase, one critic update a step, a constant rate of 1e-3, and no tanh: `R3GAN`
-says why there is one. With equalised learning rate weights start at 1, so that a rate of 1e-3 hardly moves them in so
-few steps. With one update, the critic of so short a phase is behind, and samples are alike.
+The paper has 600 thousand samples in each phase, one critic update a step, a constant rate of 1e-3, and no tanh:
+`R3GAN` says why there is one. With equalised learning rate weights start at 1, so that a rate of 1e-3 hardly moves them
+in so few steps. With one update, the critic of so short a phase is behind, and samples are alike.
 """
 
 R3GAN = replace(
