@@ -9,6 +9,7 @@ import contextvars
 import time
 from collections.abc import AsyncIterator
 
+from ganserve_server.error_text import counted
 from ganserve_server.errors import FailedPreconditionError, QuotaError
 from ganserve_server.identity.identity import Identity
 from ganserve_server.identity.quota_settings import Quota, QuotaSettings
@@ -39,6 +40,17 @@ class _Bucket:
         return max(0.0, (needed - self.level) / self.rate)
 
 
+def _bucket(rate: float, before: _Bucket | None) -> _Bucket | None:
+    """Return a bucket that holds what an earlier one of another rate holds, or is full; None without a rate."""
+    if not rate:
+        return None
+    bucket = _Bucket(rate)
+    if before is not None:  # tokens of one name may alternate: their roles may have different quotas
+        before.wait_s(0.0)
+        bucket.level = min(bucket.level, before.level)
+    return bucket
+
+
 class CallerQuota:
     """Use of one caller's quota."""
 
@@ -50,22 +62,28 @@ class CallerQuota:
         """Samples that are asked for and not computed yet."""
         self._refused = refused
         self._changed = asyncio.Event()
+        self._requests: _Bucket | None = None
+        self._samples: _Bucket | None = None
         self.change(quota)
 
     def change(self, quota: Quota) -> None:
-        """Take another quota; calls and samples under way still count."""
+        """Take another quota; what the caller has used still counts."""
         self.quota = quota
-        self._requests = _Bucket(quota.requests_per_s) if quota.requests_per_s else None
-        self._samples = _Bucket(quota.samples_per_s) if quota.samples_per_s else None
+        self._requests = _bucket(quota.requests_per_s, self._requests)
+        self._samples = _bucket(quota.samples_per_s, self._samples)
 
     def enter(self) -> None:
         """Count a call; raise QuotaError if it is one too many. Then call `leave`."""
         most = self.quota.concurrent_calls
         if most and self.calls >= most:
-            raise self._refusal("concurrent_calls", f"{self.calls} calls run already, its most", _RETRY_S)
+            raise self._refusal(
+                "concurrent_calls",
+                f"{counted(self.calls, 'call')} {'runs' if self.calls == 1 else 'run'} already, its most",
+                _RETRY_S,
+            )
         if self._requests is not None:
             if wait_s := self._requests.wait_s(1.0):
-                rate = f"{self._requests.rate:g} calls a second"
+                rate = f"{self._requests.rate:g} call{'' if self._requests.rate == 1 else 's'} a second"
                 raise self._refusal("requests_per_s", f"it may make {rate}", wait_s)
             self._requests.level -= 1.0
         self.calls += 1
@@ -85,7 +103,7 @@ class CallerQuota:
         await self._room(count, wait=wait)
         while self._samples is not None and (wait_s := self._samples.wait_s(min(1.0, self._samples.rate))):
             if not wait:
-                rate = f"{self._samples.rate:g} samples a second"
+                rate = f"{self._samples.rate:g} sample{'' if self._samples.rate == 1 else 's'} a second"
                 raise self._refusal("samples_per_s", f"it may ask for {rate}", wait_s)
             await asyncio.sleep(wait_s)
         self.charge(count)
@@ -108,11 +126,16 @@ class CallerQuota:
             return
         if count > most and not wait:
             raise FailedPreconditionError(
-                f"{count} samples are more than {self.name} may have in the queue, {most}: ask for fewer, or stream"
+                f"{counted(count, 'sample')} are more than {self.name} may have in the queue, {most}: ask for fewer, "
+                "or stream"
             )
         while self.queued and self.queued + count > most:
             if not wait:
-                raise self._refusal("queued_samples", f"{self.queued} samples wait already, of {most}", _RETRY_S)
+                raise self._refusal(
+                    "queued_samples",
+                    f"{counted(self.queued, 'sample')} {'waits' if self.queued == 1 else 'wait'} already, of {most}",
+                    _RETRY_S,
+                )
             await self._changed.wait()
 
     def _refusal(self, quota: str, problem: str, retry_after_s: float) -> QuotaError:

@@ -17,6 +17,7 @@ from ganserve_training.data.describe_samples import describe_samples
 from ganserve_training.data.extremes import extreme_share
 from ganserve_training.errors import CheckpointError, ConfigChangedError, ConfigError
 from ganserve_training.files import reading, remove_temporary_files
+from ganserve_training.networks.own_code import failures_told
 from ganserve_training.run import launcher_environment as launched
 from ganserve_training.run.checkpoint import (
     Checkpoint,
@@ -56,6 +57,7 @@ class RunResult:
     """Steps that the run is to have in all; they may have followed the data."""
 
 
+@failures_told()
 def train(
     config: TrainConfig,
     out: Path,
@@ -89,6 +91,7 @@ def train(
         TroubleError: The diagnosis found that training failed, with `on_trouble` "stop".
         StoppedError: `stop_signal` returned a signal.
         CheckpointError: Every checkpoint is damaged, or one can't be written.
+        NetworkFailedError: A network of the user's own raised an error.
         LostProcessError: Another of the processes ended.
     """
     if threads is not None and threads < 1:
