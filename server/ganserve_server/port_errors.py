@@ -72,16 +72,20 @@ def bind_alone(host: str, port: int) -> tuple[int, list[socket.socket]]:
 def _bind(stack: contextlib.ExitStack, family: int, address: str, port: int) -> socket.socket | None:
     """Bind a socket until the stack ends; return None if this machine lacks the address."""
     try:
-        bound = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        bound = socket.socket(family, socket.SOCK_STREAM)
+    except OSError:
+        return None  # this machine has no IPv6
+    try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind((address, port))
     except OSError as error:
+        bound.close()
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
             raise
         return None  # gRPC reports it if there is no other address
-    return bound
+    return stack.enter_context(bound)
 
 
 def find_bind_error(host: str, port: int) -> OSError:

@@ -56,7 +56,8 @@ class MonitoringEndpoint:
         """Open the port (0: a free one) and begin to answer; raise StartupError if the port cannot be opened.
 
         With `tls` it speaks HTTPS only. `admit` returns the status of a path for a caller's authorization header and
-        certificate (DER): 200, or why it is refused. `are_alive` returns whether the event loops of further processes work.
+        certificate (DER): 200, or why it is refused. `are_alive` returns whether the event loops of further
+        processes work.
 
         `not_ready_because` returns "" if calls are answered; `providers` the execution providers that run models.
         """
