@@ -61,8 +61,8 @@ class AsyncClient(AsyncVerifier):
             GANSERVE_TLS_CLIENT_KEY and GANSERVE_TLS_SERVER_NAME; without them, calls are not encrypted.
         token: Shows the server who calls: a token, or a function that returns a fresh one for each attempt; it may be a
             coroutine function. Default: the environment variable GANSERVE_TOKEN, else none.
-        token_over_plain_text: Send the token without encryption to another machine, too: whoever is on the way can read
-            and use it.
+        token_over_plain_text: Send the token, and metadata such as `authorization` or `x-api-key`, without encryption
+            to another machine, too: whoever is on the way can read and use them.
         interceptors: GRPC's asyncio interceptors, the first one outermost.
 
     Raises:

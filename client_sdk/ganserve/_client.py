@@ -59,8 +59,8 @@ class Client(Verifier):
             GANSERVE_TLS_CLIENT_KEY and GANSERVE_TLS_SERVER_NAME; without them, calls are not encrypted.
         token: Shows the server who calls: a token, or a function that returns a fresh one for each attempt; any thread
             may call it. Default: the environment variable GANSERVE_TOKEN, else none.
-        token_over_plain_text: Send the token without encryption to another machine, too: whoever is on the way can read
-            and use it.
+        token_over_plain_text: Send the token, and metadata such as `authorization` or `x-api-key`, without encryption
+            to another machine, too: whoever is on the way can read and use them.
         interceptors: GRPC's client interceptors (`grpc.UnaryUnaryClientInterceptor` and its siblings), the first one
             outermost.
 

@@ -62,7 +62,7 @@ class ClientConfig:
     """Most attempts of one call at all servers together."""
     compression: Compression = "none"
     """Compression of what is sent."""
-    metadata: tuple[tuple[str, str | bytes], ...] = ()
+    metadata: tuple[tuple[str, str | bytes], ...] = field(default=(), repr=False)
     """Sent with every call."""
     encryption: Encryption | None = None
     """How calls are encrypted; None: they are not."""
@@ -88,9 +88,10 @@ class ClientConfig:
         targets = resolve_targets(target)
         encryption = resolve_tls(tls)
         token = resolve_token(token)
-        if token is not None and encryption is None:
-            check_way(targets, allowed=check_flag("token_over_plain_text", token_over_plain_text))
         pairs = _check_metadata(metadata)
+        allowed = check_flag("token_over_plain_text", token_over_plain_text)
+        if encryption is None:
+            check_way(targets, token, pairs, allowed=allowed)
         if token is not None and any(name == "authorization" for name, _ in pairs):
             raise InvalidRequest.of("token", "is given, and metadata has authorization, too; leave out one of them")
         if max_attempts is None:  # ask each server, and one of them again

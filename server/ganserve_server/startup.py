@@ -7,6 +7,7 @@ from ganserve.v1 import gan_service_pb2, model_spec_pb2
 from ganserve_server.engine.parallelism import choose_buckets, choose_lone_threads, choose_parallelism
 from ganserve_server.engine.providers import ON_CPU, ProviderChoice, choose_provider
 from ganserve_server.engine.sessions import EngineConfig
+from ganserve_server.error_text import counted
 from ganserve_server.errors import RequestError, StartupError
 from ganserve_server.models.repository import Repository
 from ganserve_server.models.trial_process import TrialProcesses
@@ -137,8 +138,8 @@ def _nothing_to_serve(models: Path, report: str) -> str:
 
 def _report(repository: Repository, choice: ProviderChoice, engine: EngineConfig, batch: BatchConfig) -> str:
     """Return one line for the provider, one for the parallelism and one for each version of each model."""
-    threads = f"{engine.threads} CPU thread{'' if engine.threads == 1 else 's'}"
-    samples = f"at most {batch.max_batch_size} samples"
+    threads = counted(engine.threads, "CPU thread")
+    samples = f"at most {counted(batch.max_batch_size, 'sample')}"
     if batch.max_small_batch_size > batch.max_batch_size:
         samples += f", {batch.max_small_batch_size} small ones"
     lines = [

@@ -1,5 +1,8 @@
 """Test that refusals of the commands are one line with the problem, the expected value and the fix."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +12,8 @@ from ganserve_training import PRESETS
 from ganserve_training.commands import evaluate as evaluate_command
 from ganserve_training.commands import report as report_command
 from ganserve_training.commands import train as train_command
+from ganserve_training.commands.familiar_options import ANSWERS
+from ganserve_training.commands.train_options import options_of_config
 from ganserve_training.config import TrainConfig
 from ganserve_training.config.serialisation import flat_config
 from ganserve_training.presets import LISTED
@@ -37,7 +42,12 @@ LONG = "/a/path/longer/than/a/terminal/is/wide" * 4
         ("train digits --regularisers.r1_gamma", "error: --regularisers.r1_gamma: needs a value. It sets "),
         ("train digits --threads 1.5", "error: --threads 1.5: not a whole number. Give one, such as 1.\n"),
         ("train digits --stpes 5", "error: --stpes: no such option. Did you mean --steps?\n"),
-        ("train digits --lr 1e-3", "error: --lr: no such option. Use --optimisers.generator.learning-rate.start and "),
+        ("train digits --lr 1e-3", "error: --lr: no such option. Use --optimisers.generator.learning-rate and "),
+        ("train --data . --lr 1", "error: --lr: no such option. Use --optimisers.generator.learning-rate and "),
+        (
+            "train wgan-gp --lambda_gp 9",
+            "error: --lambda-gp: no such option. Use --regularisers.gradient-penalty.weight",
+        ),
         ("train digits --epochs=9", "error: --epochs: no such option. Use --steps, which counts updates: epochs * "),
         ("train digits --batch 9", "error: --batch: no such option. Use --batch-size.\n"),
         ("train digits --data_dir photos", "error: --data-dir: no such option. Use --data.\n"),
@@ -220,3 +230,17 @@ def test_the_list_of_presets_says_what_each_is(
     assert [line.split()[0] for line in listed] == list(LISTED)
     assert set(LISTED) < set(PRESETS)
     assert all(10 < len(line) <= 100 and len(line.split()) > 3 for line in listed)
+
+
+def test_answers_to_familiar_options_name_options_that_exist() -> None:
+    ours = {option.name for preset in PRESETS for option in options_of_config(PRESETS[preset])}
+    flags = {f"--{name.replace('__', '.').replace('_', '-')}" for name in ours} | {"--data", "--out", "--device"}
+    told = {flag for answer in ANSWERS.values() for flag in re.findall(r"--[a-z0-9.-]+[a-z0-9]", answer)}
+    assert told - {"--processes"} <= flags | {flag.removesuffix(".start") for flag in flags}
+    assert ANSWERS.keys().isdisjoint(flags)
+
+
+def test_the_list_of_options_is_up_to_date() -> None:
+    script = Path(__file__).parents[2] / "scripts" / "list_train_options.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

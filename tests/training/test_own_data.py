@@ -279,7 +279,7 @@ def test_a_table_lists_pictures_by_path_or_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b,c\n1,2,3\n", "are 3 numbers, no square image"),
+        ("a,b,c\n1,2,3\n", "its columns hold 3 numbers, no square image"),
         ("name,city\nx,y\n", "hold text"),
         ("", "can't be read as a CSV file"),
         ("label,pixels\n1,1 2 3\n", "square images of one size"),

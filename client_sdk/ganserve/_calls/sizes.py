@@ -36,4 +36,4 @@ def _subject(request: Any) -> str:
         return "n and label take"
     samples = request.samples
     count = len(samples.images.files) if samples.HasField("images") else samples.tensor.shape[0]
-    return f"images: {count} samples take"
+    return f"images: {count} sample{' takes' if count == 1 else 's take'}"

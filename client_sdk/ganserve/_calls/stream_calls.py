@@ -160,7 +160,7 @@ class ScoreStreamCall:
     def progress(self) -> str:
         """Its progress, for error messages."""
         model = f", model={self._model!r}" if self._model is not None else ""
-        return f"{self._scored} items scored, {len(self._pending)} under way{model}"
+        return f"{self._scored} item{'' if self._scored == 1 else 's'} scored, {len(self._pending)} under way{model}"
 
     @property
     def wants_more(self) -> bool:

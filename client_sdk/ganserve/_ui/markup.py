@@ -58,7 +58,11 @@ def legend(info: ModelInfo, result: Drawn) -> str:
     if result.batch.scores is None:
         return ""
     within = " within a label" if result.within_labels else ""
-    bar = "chance of being real data" if info.calibration else "the score as 0 to 1, not calibrated"
+    bar = (
+        "chance of being real rather than this generator's"
+        if info.calibration
+        else "the score as 0 to 1, not calibrated"
+    )
     return (
         f'<p class="gs-legend"><span><b>+0.00</b> critic\'s score: higher is more real{within}</span> '
         f"<span>{meter(0.6)} {bar}</span></p>"

@@ -157,7 +157,9 @@ class GeneratorInputs:
             parts.append(f"truncation psi {self.truncation.tensor}, usually {self.truncation.default:g}")
         if self.noises:
             count = sum(math.prod(tensor.extents) for _, tensor in self.noises)
-            parts.append(f"{self._mode} noise of {count:,} values")
+            dropout = any(noise.is_dropout for noise, _ in self.noises)
+            of = " (dropout in training mode; export in eval mode to leave it out)" if dropout else ""
+            parts.append(f"{self._mode} noise of {count:,} values{of}")
         return ", ".join(parts)
 
 

@@ -14,6 +14,7 @@ from ganserve_server.bulk.model import load_model
 from ganserve_server.bulk.progress import progress
 from ganserve_server.bulk.run import Shard, Worker, make_shards, unfinished
 from ganserve_server.bulk.store import JOB_FILE, Store, same_or_refuse
+from ganserve_server.error_text import counted
 from ganserve_server.errors import BulkError
 from ganserve_server.models.model import Model
 from ganserve_server.models.package_files import Package
@@ -103,8 +104,9 @@ def run_task(
     finally:
         worker.close()
     if lost := unfinished(store, shards):
+        missing_shards = f"{counted(len(lost), 'shard')} {'is' if len(lost) == 1 else 'are'} not there"
         raise BulkError(
-            f"--out {store.place}: {len(lost)} shards are not there, such as {lost[0].name}. If the machines of a "
+            f"--out {store.place}: {missing_shards}, such as {lost[0].name}. If the machines of a "
             "cluster have disks of their own, give a folder that they share, or a URL."
         )
     seconds = time.monotonic() - started

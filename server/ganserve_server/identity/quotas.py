@@ -9,6 +9,7 @@ import contextvars
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from ganserve_server.error_text import counted
 from ganserve_server.errors import FailedPreconditionError, QuotaError
 from ganserve_server.identity.identity import Identity
 from ganserve_server.identity.quota_settings import Quota, QuotaSettings
@@ -34,7 +35,7 @@ class CallerQuota:
         self.change(quota)
 
     def change(self, quota: Quota) -> None:
-        """Take another quota; calls and samples under way still count."""
+        """Take another quota; what the caller has used still counts."""
         self.quota = quota
         with self._usage.locked():
             self._usage.set_rate(REQUESTS, quota.requests_per_s)
@@ -55,10 +56,12 @@ class CallerQuota:
         most, per_s, usage = self.quota.concurrent_calls, self.quota.requests_per_s, self._usage
         with usage.locked():
             if most and (calls := usage.total(CALLS)) >= most:
-                raise self._refusal("concurrent_calls", f"{calls} calls run already, its most", _RETRY_S)
+                runs = "runs" if calls == 1 else "run"
+                raise self._refusal("concurrent_calls", f"{counted(calls, 'call')} {runs} already, its most", _RETRY_S)
             if per_s:
                 if wait_s := usage.wait_s(REQUESTS, 1.0):
-                    raise self._refusal("requests_per_s", f"it may make {per_s:g} calls a second", wait_s)
+                    rate = f"{per_s:g} call{'' if per_s == 1 else 's'} a second"
+                    raise self._refusal("requests_per_s", f"it may make {rate}", wait_s)
                 usage.take(REQUESTS, 1.0)
             usage.add(CALLS, 1)
 
@@ -77,7 +80,8 @@ class CallerQuota:
         """
         if (most := self.quota.queued_samples) and count > most and not wait:
             raise FailedPreconditionError(
-                f"{count} samples are more than {self.name} may have in the queue, {most}: ask for fewer, or stream"
+                f"{counted(count, 'sample')} are more than {self.name} may have in the queue, {most}: ask for fewer, "
+                "or stream"
             )
         while (pause := self._begin(count, wait=wait)) is not None:
             await pause()
@@ -103,12 +107,14 @@ class CallerQuota:
             if most and queued and queued + count > most:
                 if wait:
                     return self._change
-                raise self._refusal("queued_samples", f"{queued} samples wait already, of {most}", _RETRY_S)
+                wait_already = f"{counted(queued, 'sample')} {'waits' if queued == 1 else 'wait'} already, of {most}"
+                raise self._refusal("queued_samples", wait_already, _RETRY_S)
             if per_s:
                 if wait_s := usage.wait_s(SAMPLES, min(1.0, per_s)):
                     if wait:
                         return functools.partial(asyncio.sleep, wait_s)
-                    raise self._refusal("samples_per_s", f"it may ask for {per_s:g} samples a second", wait_s)
+                    rate = f"{per_s:g} sample{'' if per_s == 1 else 's'} a second"
+                    raise self._refusal("samples_per_s", f"it may ask for {rate}", wait_s)
                 usage.take(SAMPLES, count)
             usage.add(QUEUED, count)
         return None

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_server.identity.usage import refilled
+from ganserve_server.identity.usage import changed, refilled
 
 _SLOTS = 8192
 _TRIES = 64
@@ -147,11 +147,13 @@ class CallerUsage:
         self._table.counts[self._slot, count, self._table.process] += number
 
     def set_rate(self, rate: int, per_s: float) -> None:
-        """Set a rate; another one than before begins full."""
+        """Set a rate; see `usage.changed`."""
         table, place = self._table, (self._slot, rate)
         self._per_s[rate] = per_s
+        before = float(table.levels[place]), float(table.per_s[place]), float(table.at[place])
         if table.per_s[place] != per_s:
-            table.per_s[place], table.levels[place], table.at[place] = per_s, max(per_s, 1.0), time.monotonic()
+            table.levels[place], table.at[place] = changed(*before, per_s)
+            table.per_s[place] = per_s
 
     def wait_s(self, rate: int, needed: float) -> float:
         """Return the seconds until a rate has this much, 0 if it does."""

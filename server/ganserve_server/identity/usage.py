@@ -35,7 +35,7 @@ class Usage(Protocol):
         ...
 
     def set_rate(self, rate: int, per_s: float) -> None:
-        """Set a rate; another one than before begins full."""
+        """Set a rate; see `changed`."""
         ...
 
     def wait_s(self, rate: int, needed: float) -> float:
@@ -76,9 +76,11 @@ class OwnUsage:
         self._counts[count] += number
 
     def set_rate(self, rate: int, per_s: float) -> None:
-        """Set a rate; another one than before begins full."""
+        """Set a rate; see `changed`."""
+        before = self._levels[rate], self._per_s[rate], self._at[rate]
         if self._per_s[rate] != per_s:
-            self._per_s[rate], self._levels[rate], self._at[rate] = per_s, max(per_s, 1.0), time.monotonic()
+            self._levels[rate], self._at[rate] = changed(*before, per_s)
+            self._per_s[rate] = per_s
 
     def wait_s(self, rate: int, needed: float) -> float:
         """Return the seconds until a rate has this much, 0 if it does."""
@@ -89,6 +91,19 @@ class OwnUsage:
     def take(self, rate: int, number: float) -> None:
         """Use up a part of a rate."""
         self._levels[rate] -= number
+
+
+def changed(level: float, per_s: float, at: float, new: float) -> tuple[float, float]:
+    """Return what a rate has now that had `level` at a time by another rate, and the time now.
+
+    It keeps what it had, because tokens of one name may alternate, whose roles have different quotas; without a rate
+    before, it is full.
+    """
+    full = max(new, 1.0)
+    if not per_s:
+        return full, time.monotonic()
+    level, now = refilled(level, per_s, at)
+    return min(full, level), now
 
 
 def refilled(level: float, per_s: float, at: float) -> tuple[float, float]:

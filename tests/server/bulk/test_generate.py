@@ -325,7 +325,7 @@ def test_places_without_whole_writes_get_them_by_renaming(tmp_path: Path) -> Non
             ("--label", "nine"),
             "--label nine: not a label of model 'tiny', which has zero, one, two. Name one of these.",
         ),
-        (("--select", "best:2"), "--select best:2: not best-of:N or rejection:N with N in 1 to 1024."),
+        (("--select", "best:2"), "--select best:2: not a rule. Give best-of:N or rejection:N, N in 1 to 1024."),
         (("--control", "c0"), "--control c0: not NAME=FLOAT. Write it like c0=0.5."),
         (("--control", "c0=1"), "model 'tiny' has no controls (got 'c0'): leave them out"),
         (("--truncation", -1), "--truncation: is -1.0; expected a finite number above 0, or none for no truncation"),

@@ -19,23 +19,6 @@ from ganserve_training.networks.growth import GrowthConfig
 from ganserve_training.options.checks import refusal
 from ganserve_training.presets import PRESETS
 
-_RATES = "--optimisers.generator.learning-rate.start and --optimisers.critic.learning-rate.start"
-_STEPS = "--steps, which counts updates: epochs * samples / --batch-size"
-_GPUS = "--device cuda; to share each batch among 4 GPUs, add --processes 4"
-_FAMILIAR = {
-    **dict.fromkeys(("--lr", "--learning-rate"), _RATES),
-    **dict.fromkeys(("--epochs", "--epoch", "--num-epochs", "--iterations", "--kimg"), _STEPS),
-    **dict.fromkeys(("--batch", "--bs", "--batchsize"), "--batch-size"),
-    **dict.fromkeys(("--data-dir", "--dataroot", "--dataset", "--data-path", "--input"), "--data"),
-    **dict.fromkeys(("--gpu", "--gpus", "--cuda", "--num-gpus"), _GPUS),
-    **dict.fromkeys(("--output", "--out-dir", "--outdir", "--output-dir", "--save-dir"), "--out"),
-    **dict.fromkeys(("--resolution", "--image-size", "--img-size"), "--data.size"),
-    **dict.fromkeys(("--fp16", "--amp", "--bf16"), "--precision bfloat16"),
-    "--resume": "the same command as before: it continues the run of --out",
-    "--cpu": "--device cpu",
-}
-"""Options of other programs that people try first, and what to use here."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainArguments:
@@ -69,9 +52,6 @@ def read_arguments(argv: Sequence[str]) -> TrainArguments:
     """Read the command's arguments, the preset first; raise UsageError or, for contradictions, ConfigError."""
     preset, *words = argv
     words = [word.replace("--progressive.", "--networks.") for word in words]  # Their name until 2026-11.
-    for name in (word.partition("=")[0].replace("_", "-") for word in words):
-        if name in _FAMILIAR:
-            raise UsageError(f"{name}: no such option. Use {_FAMILIAR[name]}.")
     words = with_data(words)
     defaults = preset_defaults(preset, chosen(preset, words))
     words = _with_both_ends(words, defaults.config)

@@ -135,9 +135,9 @@ def _numbers(table: Any, path: Path) -> NDArray[Any]:
         item.name for item in table.schema if not (pa.types.is_integer(item.type) or pa.types.is_floating(item.type))
     ]
     if texts or not _is_square(count):
-        problem = f"such as {texts[0]}, hold text" if texts else f"are {count:,} numbers, no square image"
+        problem = f", such as {texts[0]}, hold text" if texts else f" hold {count:,} numbers, no square image"
         raise DataError(
-            f"{path}: its columns, {problem}. A CSV file must have a row of pixels for each image, with a column of "
+            f"{path}: its columns{problem}. A CSV file must have a row of pixels for each image, with a column of "
             f"labels or none, or the columns file and label (it has: {_few(table.column_names)})"
         )
     return np.stack([column.to_numpy() for column in table.columns], axis=1)

@@ -16,6 +16,7 @@ from ganserve_training.data import load_split
 from ganserve_training.data.describe_samples import describe_samples
 from ganserve_training.errors import CheckpointError, ConfigChangedError, ConfigError
 from ganserve_training.files import reading, remove_temporary_files
+from ganserve_training.networks.own_code import failures_told
 from ganserve_training.run import launcher_environment as launched
 from ganserve_training.run.checkpoint import (
     Checkpoint,
@@ -55,6 +56,7 @@ class RunResult:
     """Steps that the run is to have in all; they may have followed the data."""
 
 
+@failures_told()
 def train(
     config: TrainConfig,
     out: Path,
@@ -88,6 +90,7 @@ def train(
         TroubleError: The diagnosis found that training failed, with `on_trouble` "stop".
         StoppedError: `stop_signal` returned a signal.
         CheckpointError: Every checkpoint is damaged, or one can't be written.
+        NetworkFailedError: A network of the user's own raised an error.
         LostProcessError: Another of the processes ended.
     """
     if threads is not None and threads < 1:
