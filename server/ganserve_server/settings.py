@@ -5,6 +5,7 @@
 
 import math
 import re
+import sys
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,6 +14,8 @@ from ganserve_server.demo import MODELS as DEMO_MODELS
 
 MOVABLE = ("admin", "open_inference", "reflection")
 """Parts of the server that can be switched off, or moved to an address of their own."""
+MOST_PROCESSES = 256
+"""Most server processes on one port."""
 DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call by default."""
 _ADDRESS = re.compile(r"(?:[^:\s\[\]]+|\[[0-9A-Fa-f:.%]+\]):\d{1,5}")
@@ -112,6 +115,10 @@ class ServerConfig:
     bfloat16: bool = False
     """Let OpenVINO compute samples in bfloat16 (7 bits of mantissa): up to twice as fast, and samples differ by a few
     levels of 255. Scores stay in float32."""
+    processes: int | Literal["auto"] = 1
+    """Server processes on the port, which share the settings' limits (Linux, TCP): more than one core can serve small
+    requests, and each process has the models. auto: as many as requests need beside the model's calls, which takes a
+    trial at the start."""
     devices: tuple[int, ...] = (0,)
     """GPUs to use, by CUDA's numbers; each loads every model."""
     instances: int = 1
@@ -211,6 +218,7 @@ class ServerConfig:
         if self.tls_certificate is not None and self.tls_key is None:
             raise ValueError(f"--tls-certificate {self.tls_certificate}: needs its private key. Give it by --tls-key.")
         self._check_marking()
+        self._check_processes()
         for name in MOVABLE:
             value = getattr(self, name)
             if value not in ("on", "off") and not _ADDRESS.fullmatch(value):
@@ -264,6 +272,21 @@ class ServerConfig:
                 f"--c2pa-certificate {self.c2pa_certificate}: signs marks, and --no-mark-pictures switches them off. "
                 "Leave out either."
             )
+
+    def _check_processes(self) -> None:
+        if self.processes in ("auto", 1):
+            return
+        flag = f"--processes {self.processes}"
+        if not 1 <= int(self.processes) <= MOST_PROCESSES:
+            raise ValueError(f"{flag}: must be auto, or 1 to {MOST_PROCESSES}.")
+        if sys.platform != "linux":
+            raise ValueError(f"{flag}: only Linux shares a port's connections out among processes. Leave it out.")
+        if self.host.startswith("unix:"):
+            raise ValueError(f"{flag}: needs a TCP port, and --host {self.host} is none. Leave out either.")
+        for name in ("max_connections", "max_caller_calls"):
+            value = getattr(self, name)
+            if 0 < value < int(self.processes):
+                raise ValueError(f"--{name.replace('_', '-')} {value}: must be at least {flag}, which share it.")
 
     @property
     def folder(self) -> Path:

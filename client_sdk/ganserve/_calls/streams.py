@@ -12,7 +12,7 @@ from ganserve._calls.failures import closed_during
 from ganserve._calls.open_streams import OpenStream, Requests
 from ganserve._calls.retries import Attempts
 from ganserve._calls.tracing import NO_SPAN
-from ganserve._calls.transport import new_request_id
+from ganserve._calls.transport_base import new_request_id
 from ganserve._calls.waiting import END, Results, in_thread, next_item
 from ganserve._errors import DeadlineExceeded, GanserveError
 from ganserve._results.models import ModelInfo
