@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
 import subprocess
 import sys
+import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -194,6 +196,24 @@ def test_metrics_and_probes_are_encrypted(encrypted: ServerProcess, authority: A
         assert answer.read().startswith(b"ok")
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(f"{url.replace('https', 'http')}/readyz", timeout=20)
+
+
+@pytest.mark.parametrize("encrypts", [False, True])
+def test_idle_connections_keep_no_probe_out(
+    encrypted: ServerProcess, repository: Path, authority: Authority, encrypts: bool
+) -> None:
+    with contextlib.ExitStack() as stack:
+        server = encrypted if encrypts else stack.enter_context(running_server(repository, "--metrics-port", "0"))
+        url = urllib.parse.urlsplit(server.metrics_url)
+        began = b"\x16\x03\x01" if encrypts else b"GET /metrics HTTP"
+        connections = []
+        for _ in range(150):
+            connections.append(stack.enter_context(socket.create_connection((url.hostname, url.port), timeout=60)))
+            connections[-1].sendall(began)
+        context = ssl.create_default_context(cafile=authority.file) if encrypts else None
+        with urllib.request.urlopen(f"{server.metrics_url}/readyz", context=context, timeout=60) as answer:
+            assert answer.status == 200
+        assert connections[0].recv(1000) == b"", "the oldest is closed"
 
 
 def test_probes_need_no_certificate(mutual: ServerProcess, authority: Authority) -> None:
