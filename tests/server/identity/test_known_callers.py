@@ -304,6 +304,19 @@ def test_an_expired_jwt_ends_streams(served: Served) -> None:
     pytest.fail("no stream began before its token expired")
 
 
+def test_a_jwt_whose_key_is_removed_ends_streams(served: Served) -> None:
+    with Client(served.address, token=served.keys.token(["sample"])) as client:
+        stream = client.stream(10**9, model="tiny")
+        next(stream)
+        served.keys.write(served.keys.entries()[1:])
+        try:
+            with pytest.raises(AccessDenied):
+                for _ in stream:
+                    pass
+        finally:
+            served.keys.write()
+
+
 def http(served: Served, path: str, token: str | None = None) -> int:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     request = urllib.request.Request(f"{served.server.metrics_url}{path}", headers=headers)
