@@ -217,6 +217,7 @@ class ServerConfig:
             raise ValueError(f"{flag} {given}: needs --tls-certificate. Give both, or neither.")
         if self.tls_certificate is not None and self.tls_key is None:
             raise ValueError(f"--tls-certificate {self.tls_certificate}: needs its private key. Give it by --tls-key.")
+        self._check_companions()
         self._check_marking()
         self._check_processes()
         for name in MOVABLE:
@@ -261,6 +262,16 @@ class ServerConfig:
         """Return these settings for onnxruntime on the CPU."""
         others = {name: _DEFAULTS[name] for name in (*_GPU_ONLY, "bfloat16")}
         return replace(self, provider="cpu", **others)
+
+    def _check_companions(self) -> None:
+        """Refuse settings that do nothing without others."""
+        if self.metrics_host is not None and self.metrics_port is None:
+            raise ValueError(f"--metrics-host {self.metrics_host}: needs --metrics-port. Give both, or neither.")
+        if not self.open_health and self.identities is None and self.tls_client_ca is None:
+            raise ValueError("--no-open-health: everybody may call this server. Add --identities or --tls-client-ca.")
+        if self.max_connection_age_grace_s and not self.max_connection_age_s:
+            grace = f"--max-connection-age-grace-s {self.max_connection_age_grace_s:g}"
+            raise ValueError(f"{grace}: needs --max-connection-age-s. Give both, or neither.")
 
     def _check_marking(self) -> None:
         if (self.c2pa_certificate is None) != (self.c2pa_key is None):

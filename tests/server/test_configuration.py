@@ -125,6 +125,12 @@ def _values(config: ServerConfig) -> dict[str, object]:
             'provider = "openvino"\nspinning = true',
             r"spinning: has no effect with provider openvino\. Leave it out\.$",
         ),
+        ('metrics_host = "::1"', r"metrics_host ::1: needs --metrics-port\. Give both, or neither\.$"),
+        (
+            "open_health = false",
+            r"^--no-open-health: everybody may call this server\. Add --identities or --tls-client-ca\.$",
+        ),
+        ("max_connection_age_grace_s = 5", r"max_connection_age_grace_s 5: needs --max-connection-age-s\."),
         ("port = 70000", r"serve\.toml: port 70000: must be 0 to 65535\. 0 picks a free one\.$"),
     ],
 )
