@@ -64,7 +64,7 @@ REASONS = (
     *("unknown_issuer", "unknown_key", "bad_jwt", "other_audience", "unsupported"),
     *("bad_certificate", "unknown_certificate"),
 )
-"""Why a caller is not known."""
+"""Reason why a caller is not known."""
 UNKNOWN_CALLER = (
     "this server answers callers that it knows: send a token that is valid (authorization: Bearer TOKEN), or show the "
     "certificate of a client"

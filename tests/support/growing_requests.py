@@ -98,7 +98,7 @@ def _is_map(field: FieldDescriptor) -> bool:
 
 
 def _fitting(kind: Descriptor, size: int) -> bytes:
-    """Return the fields without which a request is refused before its others are looked at."""
+    """Return the fields without which the server refuses a request before it checks the others."""
     message = GetMessageClass(kind)()
     for field in kind.fields:
         if field.is_repeated or field.containing_oneof is not None:

@@ -53,7 +53,7 @@ class Rotation:
 
     @property
     def available(self) -> int:
-        """How many servers are available; a name's IPv4 and IPv6 addresses may be the same server's."""
+        """Number of available servers; a name's IPv4 and IPv6 addresses may be the same server's."""
         endpoints = self.endpoints
         if len(endpoints) == 1:
             return int(endpoints[0].available)

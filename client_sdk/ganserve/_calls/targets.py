@@ -18,7 +18,7 @@ _DEFAULT_PORT = 443  # gRPC's, for "dns:host"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a client's target means to the SDK."""
+    """A client's target, parsed."""
 
     text: str
     """The target, for gRPC and messages."""

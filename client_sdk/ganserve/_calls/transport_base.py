@@ -47,7 +47,7 @@ class TransportBase:
         self._authorization: tuple[tuple[str, str], ...] = ()
         if isinstance(config.token, str):
             self._use_token(config.token)
-        self._largest_request = USUAL_REQUEST_BYTES  # or what a server has told
+        self._largest_request = USUAL_REQUEST_BYTES  # until a server tells its own limit
 
     @property
     def closed(self) -> bool:
@@ -82,7 +82,7 @@ class TransportBase:
                 raise too_large(call.request, size, limit, self.config.target)
 
     def _learn(self, response: Any) -> None:
-        """Note the largest request, if a response tells it."""
+        """Note the largest request, if a response contains it."""
         self._largest_request = limit_in(response) or self._largest_request
 
     def share_s(self, attempts: Attempts) -> float | None:

@@ -52,7 +52,7 @@ class NoC2paError(ImportError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """What a picture's C2PA manifest says, and whether it is right."""
+    """A picture's C2PA manifest, and whether its signature is right."""
 
     state: str
     """"Trusted", "Valid" (right, by an authority that is not on c2pa's list of trust), or "Invalid"."""

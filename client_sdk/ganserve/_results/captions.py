@@ -31,7 +31,7 @@ class Captions:
     """Texts of a grid."""
 
     rows: dict[int, str]
-    """The label of each row that begins one; empty: rows are no labels."""
+    """The label of each row that begins one; empty: rows are not labels."""
     cells: tuple[tuple[str, ...], ...]
     """Lines below each sample, N."""
     height_px: int

@@ -51,9 +51,9 @@ class MarkedPicture:
     grid: Grid | None = None
     """The places of the samples in a PNG that ganserve wrote."""
     manifest: Manifest | None = None
-    """What its C2PA manifest says."""
+    """Its C2PA manifest."""
     notes: list[str] = field(default_factory=list)
-    """What is odd about it, for people."""
+    """Remarks about oddities, in words."""
 
     @classmethod
     def read(cls, file: File, argument: str = "picture") -> MarkedPicture:

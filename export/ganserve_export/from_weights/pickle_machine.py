@@ -257,7 +257,7 @@ class PickleMachine:
     def _op_stack_global(self, _: None) -> None:
         module, name = self._pop_many(2)
         if not (isinstance(module, str) and isinstance(name, str)):
-            raise ValueError("a name that is no text")
+            raise ValueError("a name that is not text")
         self._push_known(module, name)
 
     def _push_known(self, module: str, name: str) -> None:

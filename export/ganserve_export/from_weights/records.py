@@ -12,7 +12,7 @@ from ganserve_export.from_weights.torch_files import storage_from_bytes
 
 _MAX_MODULES, _MAX_DEPTH = 20_000, 20
 _MAX_BYTES = 2**31
-"""Of the tensors of one network; a generator of 1024 px has 120 MB. Names of one storage could make it any number."""
+"""Most bytes of the tensors of one network, which may share storages. A generator of 1024 px has 120 MB."""
 
 
 @dataclass(slots=True)

@@ -108,7 +108,7 @@ class Array:
     def build(self, state: Any) -> None:
         """Take version, shape, dtype, order and bytes."""
         if not (isinstance(state, tuple) and len(state) == 5 and isinstance(state[2], ArrayType)):
-            raise RefusedPickleError("its pickle has a NumPy array that is no plain array of numbers")
+            raise RefusedPickleError("its pickle has a NumPy array that is not a plain array of numbers")
         self.state = state
 
     def tensor(self) -> Tensor:
@@ -127,7 +127,7 @@ class Array:
 def _number(kind: Any, data: Any = b"") -> float | int:
     """Return a NumPy scalar as a plain number."""
     if not isinstance(kind, ArrayType):
-        raise RefusedPickleError("its pickle has a NumPy value that is no number")
+        raise RefusedPickleError("its pickle has a NumPy value that is not a number")
     raw = data.encode("latin-1") if isinstance(data, str) else data
     number: float | int = np.frombuffer(raw, kind.dtype(), 1)[0].item()
     return number

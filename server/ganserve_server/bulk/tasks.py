@@ -37,7 +37,7 @@ Elsewhere = Callable[[Task, Package, ServerConfig, Store, Sequence[Shard], Calla
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a run of a job did."""
+    """Result of a job's run."""
 
     samples: int
     """Samples made by this run."""
@@ -45,7 +45,7 @@ class Outcome:
     """Shards that were there before."""
     seconds: float
     notes: tuple[str, ...]
-    """What the user should know."""
+    """Remarks for the user."""
 
 
 def read_job(store: Store) -> dict[str, Any] | None:

@@ -185,7 +185,7 @@ def _read_keys(data: bytes) -> dict[str | None, tuple[Any, tuple[str, ...]]]:
         algorithms = _ALGORITHMS.get(str(entry.get("crv") or entry.get("kty")), ())
         if (alone := entry.get("alg")) is not None:
             algorithms = tuple(name for name in algorithms if name == alone)
-        if not algorithms or "d" in entry:  # A secret key in public, or a symmetric one, is nobody's proof.
+        if not algorithms or "d" in entry:  # A published secret key, or a symmetric one, proves nothing.
             continue
         try:
             keys[entry.get("kid")] = jwt.PyJWK(entry, algorithm=algorithms[0]).key, algorithms

@@ -30,7 +30,7 @@ _SHARED_BYTES = 1024  # of a mark with a short name and without options; and of 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Marking:
-    """How a server marks its pictures."""
+    """Settings of a server's marks."""
 
     on: bool = True
     """False: not at all."""
