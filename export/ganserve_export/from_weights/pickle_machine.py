@@ -61,13 +61,6 @@ class Known:
     """Our own function in place of a call; None: it can't be called."""
 
 
-class Buildable(Protocol):
-    """An object whose state a pickle sets after making it."""
-
-    def build(self, state: Any) -> None:
-        """Take the state."""
-
-
 @dataclass(slots=True)
 class Budget:
     """Operations that a file may still use, pickles inside its pickles included."""
