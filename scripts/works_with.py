@@ -1,4 +1,4 @@
-"""Package every ONNX file below a folder of public repositories, and print what came of it as a Markdown table.
+"""Package every ONNX file below a folder of public repositories, and print the results as a Markdown table.
 
     python scripts/works_with.py FOLDER [--out TABLE.md]
 

@@ -17,7 +17,7 @@ class ProviderError(StartupError):
 
 
 class BulkError(GanserveServerError):
-    """A job of `ganserve generate` or `ganserve score-bulk` cannot start or go on; the message says how to."""
+    """A job of `ganserve generate` or `ganserve score-bulk` cannot start or continue; the message gives the fix."""
 
 
 class PackageError(GanserveServerError):

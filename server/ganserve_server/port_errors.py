@@ -66,7 +66,7 @@ def _probe(stack: contextlib.ExitStack, family: int, address: str, port: int) ->
     except OSError as error:
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
             raise
-        return port  # gRPC reports it if there is no other address
+        return port  # gRPC reports the failure if there is no other address
     return port or int(probe.getsockname()[1])
 
 

@@ -91,7 +91,7 @@ SYSTEM = CALLS[r"posix\.system"]
 def test_any_other_name_is_refused_by_name(tmp_path: Path, name: str, protocol: int) -> None:
     file = tmp_path / "network.pkl"
     file.write_bytes(pickle.dumps(CALLS[name], protocol=protocol))
-    with pytest.raises(ExportError, match=rf"asks for {name}, .*ran nothing of this file"):
+    with pytest.raises(ExportError, match=rf"asks for {name}, .*ran no code of this file"):
         read_file(file)
     assert list(tmp_path.iterdir()) == [file]
 

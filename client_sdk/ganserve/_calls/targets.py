@@ -27,7 +27,7 @@ class Target:
     port: int = _DEFAULT_PORT
     """The port at that name."""
     fixed: tuple[str, ...] = ()
-    """The targets that it stands for, if no name is to be looked up."""
+    """The resolved targets, if no name needs a lookup."""
     proxy: Proxy | None = None
     """The proxy on the way, if any; it looks up the name."""
 

@@ -1,6 +1,6 @@
 """Sign pictures with C2PA manifests (Coalition for Content Provenance and Authenticity), and read them.
 
-The library is c2pa-python, which the extra `c2pa` installs. Nothing is fetched from the network: no time stamp is asked
+The library is c2pa-python, which the extra `c2pa` installs. It does not use the network: no time stamp is requested
 for, and no manifest or revocation that a picture names is looked up.
 """
 

@@ -160,7 +160,7 @@ def _of_size(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> tuple[npt.
 def _with_channels(
     pixels: npt.NDArray[np.uint8], channels: int, *, tolerant: bool
 ) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
-    """Return pixels [..., C] with another C; `tolerant` says nothing of small losses, as in formats without gray."""
+    """Return pixels [..., C] with another C; `tolerant` accepts small losses, as in formats without gray."""
     import numpy as np
 
     from ganserve._results.input_source import NeedsFittingError

@@ -96,7 +96,7 @@ class _Exposed:
     def replace(self, graph: onnx.GraphProto, values: dict[int, str], start: int = 0) -> int:
         """Replace the nodes of a graph that draw, from the place `start` on; return the place after the last one.
 
-        `values` names what stands for each in this graph, if not the input itself.
+        `values` names the replacement of each in this graph, if it is not the input itself.
         """
         rest: list[onnx.NodeProto] = []
         for node in graph.node:

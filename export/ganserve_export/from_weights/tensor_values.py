@@ -1,4 +1,4 @@
-"""Tensors and arrays of a pickle, checked before anything is allocated. They are copied when they are asked for."""
+"""Tensors and arrays of a pickle, checked before anything is allocated. They are copied on request."""
 
 import math
 from collections.abc import Callable
@@ -141,7 +141,7 @@ def _array_of_buffer(data: Any, kind: Any, shape: Any, order: Any) -> Array:
 
 
 def array_names() -> dict[str, Known]:
-    """Return what NumPy's names stand for, of all its versions."""
+    """Return replacements of NumPy's names, of all its versions."""
     names = {
         "numpy.ndarray": Known("numpy.ndarray"),
         "numpy.dtype": Known("numpy.dtype", lambda name, *_: ArrayType(str(name))),
@@ -154,7 +154,7 @@ def array_names() -> dict[str, Known]:
 
 
 def tensor_names() -> dict[str, Known]:
-    """Return what the names of tensors in a pickle of torch stand for."""
+    """Return replacements of the names of tensors in a pickle of torch."""
     names = {
         "torch._utils._rebuild_tensor_v2": Known("tensor", rebuilt_tensor),
         "torch._utils._rebuild_tensor": Known("tensor", rebuilt_tensor),
@@ -168,5 +168,5 @@ def tensor_names() -> dict[str, Known]:
 
 
 def storage_names() -> dict[str, Known]:
-    """Return what the types of storages stand for."""
+    """Return replacements of the types of storages."""
     return {f"torch.{name}": Known(name) for name in STORAGES}

@@ -80,7 +80,7 @@ def run_task(
 ) -> Outcome:
     """Make the shards that are missing, here or `elsewhere`; the caller holds the store's lock.
 
-    Raises BulkError if the place belongs to another job, the task does not fit the model, or it cannot go on.
+    Raises BulkError if the place belongs to another job, the task does not fit the model, or the job cannot continue.
     """
     notes = _compared(store, description)
     # This machine only checks the task for a cluster, and may have no GPU.

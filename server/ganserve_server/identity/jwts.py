@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class Issuer:
-    """Verifies tokens of one issuer. Its keys come from a file, or from an address, which is asked again regularly."""
+    """Verifies tokens of one issuer. Its keys come from a file, or from an address, which it reads again regularly."""
 
     def __init__(self, settings: IssuerSettings) -> None:
         """Read the keys; raise StartupError if they are in a file that is wrong."""

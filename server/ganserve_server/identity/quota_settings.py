@@ -22,7 +22,7 @@ class Quota:
     concurrent_calls: int = 0
     """Calls that run at the same time."""
     queued_samples: int = 0
-    """Samples that are asked for and not computed yet."""
+    """Requested samples that are not computed yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

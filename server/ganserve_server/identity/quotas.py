@@ -59,7 +59,7 @@ class CallerQuota:
         self.calls = 0
         """Calls that run."""
         self.queued = 0
-        """Samples that are asked for and not computed yet."""
+        """Requested samples that are not computed yet."""
         self._refused = refused
         self._changed = asyncio.Event()
         self._requests: _Bucket | None = None
@@ -98,7 +98,7 @@ class CallerQuota:
 
         Raises:
             QuotaError: The quota does not allow them now.
-            FailedPreconditionError: It never allows so many at once.
+            FailedPreconditionError: The quota never allows this many at once.
         """
         await self._room(count, wait=wait)
         while self._samples is not None and (wait_s := self._samples.wait_s(min(1.0, self._samples.rate))):

@@ -39,7 +39,7 @@ class Marking:
 
 
 class RequestMarks:
-    """Makes the marks of the pictures of one request: nothing of other requests can get into them."""
+    """Makes the marks of one request's pictures, without anything of other requests."""
 
     def __init__(self, model: Model, request: gan_service_pb2.SampleRequest, seed: int, marking: Marking) -> None:
         """`request` is valid; `seed` is the one in use."""
