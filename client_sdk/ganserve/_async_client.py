@@ -51,7 +51,9 @@ class AsyncClient(AsyncScorer, AsyncVerifier):
         timeout_s: Default deadline of each call in seconds; math.inf waits for ever, and less than 1 ms is 1 ms. With
             several servers, an attempt gets a share of it, so that another can follow: a third at the first of three.
         max_attempts: Most attempts of one call at all servers together; 1 never retries. A server without a connection
-            costs none while another one is left. Default: 5, or one more than there are servers.
+            costs none while another one is left. Default: 5, or one more than there are connections.
+        connections: Connections to each address, which take turns. A server of several processes (`--processes`) shares
+            out connections, so that one of them reaches only one process: give a few for each process.
         compression: Compresses what is sent. To receive less, use an `encoding`.
         metadata: Sent with every call, by name, such as {"x-team": "shop"}.
         tls: Encrypts the calls: True trusts the public authorities, `TLS(ca="ca.pem")` those of a file. Default: the

@@ -172,6 +172,8 @@ class AsyncSampleStream(_AsyncStream["SampleBatch"]):
     async def _prepare(self) -> bool:
         if (describe := self._call.describe()) is not None:
             self._call.described(await self._transport.unary(describe))
+        if not self._call.begun:
+            await self._transport.check_size(self._call.remaining(), self._call.timeout_s)
         return True
 
     def _start(self, method: Any) -> AsyncOpenStream:
@@ -214,7 +216,10 @@ class AsyncScoreStream(_AsyncStream["Scores"]):
             return None
         inputs = await async_in_thread(self._call.read, item)
         info = self._call.describe(inputs)
-        return self._call.add(inputs, info if isinstance(info, ModelInfo) else await self._transport.unary(info))
+        described = info if isinstance(info, ModelInfo) else await self._transport.unary(info)
+        sent = self._call.request(inputs, described)
+        await self._transport.check_size(sent[0], self._call.timeout_s)
+        return self._call.add(sent)
 
     def _start(self, method: Any) -> AsyncOpenStream:
         self._requests = AsyncRequests()

@@ -103,11 +103,15 @@ class AsyncTransport(TransportBase):
         self._check_usable()
 
     async def unary(self, call: Call[ResultT]) -> ResultT:
-        """Return the result of a call; ask for the largest request first if this one is unusually large."""
-        if (size := call.request.ByteSize()) > self._largest_request:
-            self._check_size(call, size, await self.unary(largest_request(call.timeout_s)))
+        """Return the result of a call; raise MessageTooLarge before it is sent."""
+        await self.check_size(call.request, call.timeout_s)
         with self.tracing.begin(call.method) as span:
             return await self._unary(call, span.headers)
+
+    async def check_size(self, request: object, timeout_s: float) -> None:
+        """Raise MessageTooLarge if a request is larger than the server takes, as `Transport`."""
+        if not self._limit.allows(request):
+            self._limit.check(request, await self.unary(largest_request(timeout_s)))
 
     async def _unary(self, call: Call[ResultT], headers: Headers) -> ResultT:
         request_id = new_request_id()
@@ -127,7 +131,7 @@ class AsyncTransport(TransportBase):
                 raise
             else:
                 self.answered(endpoint)
-                self._learn(response)
+                self._limit.learn(response)
                 return await self.parse(call.parse, response, slow=call.slow)
 
     async def parse(self, parse: Callable[[Any], ResultT], response: Any, *, slow: bool) -> ResultT:

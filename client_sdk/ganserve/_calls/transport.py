@@ -94,11 +94,15 @@ class Transport(TransportBase):
         self._servers.rotation.probed(endpoint, well)
 
     def unary(self, call: Call[ResultT]) -> ResultT:
-        """Return the result of a call; ask for the largest request first if this one is unusually large."""
-        if (size := call.request.ByteSize()) > self._largest_request:
-            self._check_size(call, size, self.unary(largest_request(call.timeout_s)))
+        """Return the result of a call; raise MessageTooLarge before it is sent."""
+        self.check_size(call.request, call.timeout_s)
         with self.tracing.begin(call.method) as span:
             return self._unary(call, span.headers)
+
+    def check_size(self, request: object, timeout_s: float) -> None:
+        """Raise MessageTooLarge if a request is larger than the server takes; ask for its limit if that is likely."""
+        if not self._limit.allows(request):
+            self._limit.check(request, self.unary(largest_request(timeout_s)))
 
     def _unary(self, call: Call[ResultT], headers: Headers) -> ResultT:
         request_id = new_request_id()
@@ -113,7 +117,7 @@ class Transport(TransportBase):
                 self.pause(endpoint, attempts, failure, call.method)
             else:
                 self.answered(endpoint)
-                self._learn(response)
+                self._limit.learn(response)
                 return call.parse(response)
 
     def start(self, method: Any, request: object, request_id: str, headers: Headers, **options: Any) -> Any:

@@ -6,14 +6,14 @@ import asyncio
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 
 from ganserve._calls.failures import REQUEST_ID_KEY, client_closed, closed_during, from_rpc_error
 from ganserve._calls.retries import Attempts, may_pass
 from ganserve._calls.servers import Servers
-from ganserve._calls.sizes import USUAL_REQUEST_BYTES, limit_in, too_large
+from ganserve._calls.sizes import RequestLimit
 from ganserve._calls.tracing import Tracing
 from ganserve._errors import DeadlineExceeded, GanserveError
 from ganserve._token import check_token
@@ -21,7 +21,6 @@ from ganserve._token import check_token
 if TYPE_CHECKING:
     from ganserve._calls.rotation import Endpoint
     from ganserve._calls.tracing import Headers
-    from ganserve._calls.unary_calls import Call
     from ganserve._config import ClientConfig
 
 log = logging.getLogger("ganserve")
@@ -47,7 +46,7 @@ class TransportBase:
         self._authorization: tuple[tuple[str, str], ...] = ()
         if isinstance(config.token, str):
             self._use_token(config.token)
-        self._largest_request = USUAL_REQUEST_BYTES  # until a server tells its own limit
+        self._limit = RequestLimit(config.target)
 
     @property
     def closed(self) -> bool:
@@ -73,17 +72,6 @@ class TransportBase:
     def answered(self, endpoint: Endpoint) -> None:
         """Note that a server works."""
         self._servers.rotation.answered(endpoint)
-
-    def _check_size(self, call: Call[Any], size: int, limit: int) -> None:
-        """Raise MessageTooLarge if a request of `size` bytes is larger than the server's limit; 0: unknown."""
-        if limit:
-            self._largest_request = limit
-            if size > limit:
-                raise too_large(call.request, size, limit, self.config.target)
-
-    def _learn(self, response: Any) -> None:
-        """Note the largest request, if a response contains it."""
-        self._largest_request = limit_in(response) or self._largest_request
 
     def share_s(self, attempts: Attempts) -> float | None:
         """Return the deadline of the next attempt."""
