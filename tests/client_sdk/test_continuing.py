@@ -74,7 +74,7 @@ def test_a_server_killed_in_mid_stream(
 
 
 def test_selections_and_scores_go_on_too(connect: Callable[..., Api], repository: Path) -> None:
-    """Scores that were due are asked for again."""
+    """Request again the scores that were due."""
     with running_server(repository, "--port", str(free_port())) as first:
         api = connect(first.address)
         selecting = api.stream(3_000, model="tiny", select=BestOf(4), chunk_size=200)

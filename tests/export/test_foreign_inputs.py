@@ -113,7 +113,7 @@ def test_an_input_has_one_role(tmp_path: Path) -> None:
 def test_an_input_that_truncates_nothing(tmp_path: Path) -> None:
     nodes = [node("MatMul", "z w", "flat"), node("Add", "flat psi", "sum"), *TAIL]
     inputs = {"z": (FLOAT, ["n", Z]), "psi": (FLOAT, ["n", 1])}
-    with pytest.raises(ExportError, match=r"--truncation-input psi: samples vary by .* so it is no truncation psi"):
+    with pytest.raises(ExportError, match=r"--truncation-input psi: samples vary by .* so it does not truncate"):
         wrap(tmp_path, save(tmp_path / "g.onnx", nodes, inputs, IMAGE, SHAPE), truncation_input="psi", **NCHW)
 
 
