@@ -154,7 +154,7 @@ one image a label.
 
 PROGRESSIVE = replace(
     DCGAN,
-    steps=2200,
+    steps=1900,
     networks=ProgressiveConfig(
         latent_dim=64,
         generator_width=8,
@@ -170,7 +170,7 @@ PROGRESSIVE = replace(
     loss=WassersteinLoss(),
     regularisers=replace(_OFF, gradient_penalty=GradientPenalty(weight=10.0), drift=0.001),
     optimisers=OptimisersConfig.both(_adam(5e-3, 5e-4)),
-    schedule=ScheduleConfig(critic_steps=2, burn_in_steps=2100),
+    schedule=ScheduleConfig(critic_steps=2, burn_in_steps=1800),
 )
 """Grown from 4 x 4 to 32 x 32 with fades, equalised learning rate, pixel norm, WGAN-GP with drift (Karras et al. 2017).
 
