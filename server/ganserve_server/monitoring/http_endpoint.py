@@ -51,11 +51,13 @@ class MonitoringEndpoint:
         providers: Callable[[], Sequence[str]],
         tls: ServerTls | None = None,
         admit: Callable[[str, str | None, bytes | None, str], int] = lambda *_: 200,
+        are_alive: Callable[[], bool] = lambda: True,
     ) -> None:
         """Open the port (0: a free one) and begin to answer; raise StartupError if the port cannot be opened.
 
         With `tls` it speaks HTTPS only. `admit` returns the status of a path for a caller's authorization header,
-        certificate (DER) and address: 200, or why it is refused.
+        certificate (DER) and address: 200, or why it is refused. `are_alive` returns whether the event loops of further
+        processes work.
 
         `not_ready_because` returns "" if calls are answered; `providers` the execution providers that run models.
         """
@@ -63,6 +65,7 @@ class MonitoringEndpoint:
         self._not_ready_because = not_ready_because
         self._providers = providers
         self._admit = admit
+        self._are_alive = are_alive
         self._loop = asyncio.get_running_loop()
         server_class = _Server6 if ":" in host else _Server
         try:
@@ -91,7 +94,7 @@ class MonitoringEndpoint:
         elif path == "/metrics":
             return self._metrics(environment, start_response)
         elif path == "/healthz":
-            alive = self._loop_answers()
+            alive = self._loop_answers() and self._are_alive()
             status, text = ("200 OK", "ok") if alive else (_UNAVAILABLE, "the server's event loop does not answer")
         elif path == "/readyz":
             reason = self._not_ready_because()

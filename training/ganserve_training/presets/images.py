@@ -138,7 +138,7 @@ WGAN_GP = replace(
 SNGAN = replace(
     WGAN_GP,
     steps=3000,
-    networks=replace(WGAN_GP.networks, spectral_norm="critic"),
+    networks=replace(_DCGAN, generator_width=16, critic_width=16, critic_norm="none", spectral_norm="critic"),
     loss=HingeLoss(margin=0.25),
     regularisers=_OFF,
     optimisers=OptimisersConfig(generator=_adam(5e-4, 1e-4, 0.0, 0.9), critic=_adam(1e-3, 1e-4, 0.0, 0.9)),

@@ -52,7 +52,7 @@ def begin_with_weights(
     with folder.locked():
         samples = load_split(config.data, "train")
         _check(samples, label_count)
-        fitted = fit and fit.to_data(config, samples.info, len(samples), extreme_share(samples))
+        fitted = None if fit is None else fit.to_data(config, samples.info, len(samples), extreme_share(samples))
         config = config if fitted is None else fitted.config
         quiet = Console(quiet=True)
         loop = RunLoop(Treatment.of(config, None), folder, samples, Processes(), quiet, lambda: None)
