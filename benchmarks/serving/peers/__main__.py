@@ -27,7 +27,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import processes
-from catalogue import NOT_INSTALLABLE, OWN, PEERS
+from catalogue import NAMES, NOT_INSTALLABLE, OWN, PEERS
 from common import machine
 from environments import UnfitError, prepare
 from packages import SHAPES, write_generator_package
@@ -35,17 +35,18 @@ from tables import tables
 from trials import Conditions, FailedError, Server, chosen, trial
 
 LOADS = ("tiny:1x1", "tiny:1x16", "tiny:1x64", "g32:1x1", "g32:1x64", "g32:64x4")
-NAMES = (*OWN, *(peer.name for peer in PEERS))
+ALL = (*OWN, *NAMES)
 
 
 def main() -> int:
     arguments = parse()
     if sys.platform != "linux":
         raise SystemExit(f"{sys.platform}: the harness reads processes from /proc. Run it on Linux.")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     processes.adopt_orphans()
     if arguments.prepare is not None:
-        return prepare_all(arguments.prepare or [peer.name for peer in PEERS])
+        return prepare_all(arguments.prepare or list(NAMES))
     report: dict[str, Any] = {
         "machine": machine(),
         "command": sys.argv,
@@ -61,8 +62,10 @@ def main() -> int:
         measure(servers, arguments, report)
     except KeyboardInterrupt:
         interrupted = True
+    finally:
+        processes.end_all()
     failed = bool(report["failures"])
-    if set(NAMES) <= set(arguments.peers):
+    if set(ALL) <= set(arguments.peers):
         report["failures"].update(NOT_INSTALLABLE)
     sys.stdout.write(tables(report))
     if arguments.json:
@@ -77,9 +80,21 @@ def parse() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    peers = [peer.name for peer in PEERS]
-    parser.add_argument("--prepare", nargs="*", choices=peers, help="make the environments of these peers, or of all")
-    parser.add_argument("--peers", nargs="+", choices=NAMES, default=list(NAMES), help="servers to measure")
+    parser.add_argument(
+        "--prepare",
+        nargs="*",
+        choices=NAMES,
+        metavar="NAME",
+        help=f"make environments for all of {', '.join(NAMES)}, or for some",
+    )
+    parser.add_argument(
+        "--peers",
+        nargs="+",
+        choices=ALL,
+        default=list(ALL),
+        metavar="NAME",
+        help=f"of {', '.join(ALL)}; default: all",
+    )
     parser.add_argument("--rounds", type=_positive(int), default=3)
     parser.add_argument("--seconds", type=_positive(float), default=2.0, help="length of a load")
     parser.add_argument("--loads", nargs="+", type=_load, default=LOADS, metavar="MODEL:NxC", help=" ".join(LOADS))
@@ -90,6 +105,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--client-cores", type=_cores, help="cores of the client; default: all")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
+    if arguments.json and not arguments.json.parent.is_dir():
+        parser.error(f"--json {arguments.json}: there is no folder {arguments.json.parent}")
     every = sorted(os.sched_getaffinity(0))
     arguments.server_cores = arguments.server_cores or every
     arguments.client_cores = arguments.client_cores or every
@@ -105,13 +122,13 @@ def parse() -> argparse.Namespace:
 def prepare_all(names: list[str]) -> int:
     """Make environments, say how it went, and return the exit code."""
     code = 0
-    for peer in PEERS:
-        if peer.name in names:
+    for name, peer in {peer.name: peer for peer in PEERS}.items():
+        if name in names:
             try:
                 done = prepare(peer)
             except UnfitError as reason:
-                done, code = f"not made: {reason}.", 1
-            print(f"{peer.title}: {done}", flush=True)
+                done, code = f"not made: {reason}", 1
+            print(f"{name}: {done}", flush=True)
     return code
 
 

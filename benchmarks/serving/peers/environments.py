@@ -46,9 +46,10 @@ def prepare(peer: Peer) -> str:
     folder, log = FOLDER / peer.name, FOLDER / f"{peer.name}.log"
     shutil.rmtree(folder, ignore_errors=True)
     log.parent.mkdir(parents=True, exist_ok=True)
+    python = interpreter(peer)
     pip = [str(folder / "bin" / "pip"), "install", "--disable-pip-version-check", "--no-deps"]
     with log.open("wb") as output:
-        for command in ([interpreter(peer), "-m", "venv", str(folder)], [*pip, "-r", str(peer.requirements)]):
+        for command in ([python, "-m", "venv", str(folder)], [*pip, "-r", str(peer.requirements)]):
             _run(["nice", *command], output, log)
     shutil.copy(peer.requirements, folder / "requirements.txt")
     return "made"

@@ -13,7 +13,7 @@ def tables(report: dict[str, Any]) -> str:
     shared = "share the cores" if server == client else "have cores of their own:"
     places = f"Server and client {shared} {_listed(server)}" + ("" if server == client else f" and {_listed(client)}")
     return "\n".join(
-        [f"{places}. Rounds: {report['rounds']}.", "", *_summary(report, loads), "", *_details(report, loads), ""]
+        [f"{places}. Whole rounds: {report['rounds']}.", "", *_summary(report, loads), "", *_details(report, loads), ""]
     )
 
 

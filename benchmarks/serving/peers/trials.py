@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -91,7 +92,13 @@ def peer_server(peer: Peer) -> Server:
     return Server(
         title=peer.title,
         protocol=peer.protocol,
-        command=lambda package, port: [str(python), str(peer.script), str(package / "generator.onnx"), str(port)],
+        command=lambda package, port: [
+            str(python),
+            str(peer.script),
+            str(package / "generator.onnx"),
+            str(port),
+            *peer.options,
+        ],
         variables=peer.variables,
         start_s=peer.start_s,
     )
@@ -105,7 +112,7 @@ def trial(server: Server, package: Path, loads: Sequence[tuple[int, int]], condi
     model = package.parent.name
     (port,) = free_ports(1)
     address = f"127.0.0.1:{port}"
-    log = FOLDER / "logs" / f"{server.title.split()[0].lower()}-{model}.log"
+    log = FOLDER / "logs" / f"{re.sub('[^a-z0-9.]+', '-', server.title.lower()).strip('-')}-{model}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="peer"))  # short: Ray's sockets have a path below it
     try:
@@ -125,27 +132,21 @@ def trial(server: Server, package: Path, loads: Sequence[tuple[int, int]], condi
                     for n, concurrency in loads
                 }
             except FailedError as failed:
-                raise FailedError(f"{model}: {failed}. Its log, {log}, ends with: {last_line(log)}") from failed
+                code = process.poll()
+                ended = "" if code is None else f" (it ended with exit code {code})"
+                raise FailedError(f"{model}: {failed}{ended}. Its log, {log}, ends with: {last_line(log)}") from failed
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return figures
 
 
 def _variables(server: Server, folder: Path) -> dict[str, str]:
-    """Return the environment of a server: this one, but what it writes goes to its own folder."""
-    own = [str(ROOT / part) for part in ("client_sdk", "server")]
-    path = (
-        os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])]) if server.protocol == "ganserve" else ""
-    )
+    """Return the environment of a server: this one, but what it writes at home goes to its own folder."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    return {
-        **kept,
-        **({"PYTHONPATH": path} if path else {}),
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "XDG_CACHE_HOME": str(folder),
-        **dict(server.variables),
-    }
+    own = {name: str(folder) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
+    if server.protocol == "ganserve":
+        own["PYTHONPATH"] = os.pathsep.join(str(ROOT / part) for part in ("client_sdk", "server"))
+    return {**kept, **own, **dict(server.variables)}
 
 
 def _first_answer(server: Server, address: str, model: str, lives: Callable[[], bool]) -> None:
@@ -155,7 +156,7 @@ def _first_answer(server: Server, address: str, model: str, lives: Callable[[], 
     refused = "it does not listen"
     while time.perf_counter() < deadline:
         if not lives():
-            raise FailedError("it ended before it answered")
+            raise FailedError("no answer")
         try:
             socket.create_connection((host, int(port)), timeout=1).close()
             _samples(server, address, model, 1, 0, 0)
