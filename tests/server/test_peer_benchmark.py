@@ -83,7 +83,7 @@ def test_other_pythons_are_refused(harness: None, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(environments.sys, "version_info", (3, 13, 0))
     with pytest.raises(environments.UnfitError, match=r"pinned for Python 3\.11"):
         environments.interpreter(own)
-    with pytest.raises(environments.UnfitError, match="no /usr/bin/none"):
+    with pytest.raises(environments.UnfitError, match=r"libpython: /usr/bin/none\. Install it"):
         environments.interpreter(Peer(title="Triton", protocol="open inference", python="/usr/bin/none"))
     monkeypatch.setattr(environments.platform, "machine", lambda: "aarch64")
     with pytest.raises(environments.UnfitError, match="aarch64"):
@@ -115,10 +115,10 @@ def test_a_failed_peer_is_a_row_with_its_reason(harness: None) -> None:
         "failures": {"KServe": "failed: no answer"},
     }
     lines = tables.tables(report).splitlines()
-    assert "| ganserve | 640 | 100 in 2, 0.00 | 1.5 |" in lines
-    assert "| KServe | - | - | - |" in lines
+    assert "| ganserve | 640 | 3.00 | 100 in 2, 0.00 | 1.5 |" in lines
+    assert "| KServe | - | - | - | - |" in lines
     assert "- KServe: failed: no answer" in lines
-    assert "| g32 n=64 C=4 | ganserve | 10 | 1.0 / 2.0 | 3.00 | 4.00 |" in lines
+    assert "| g32 n=64 C=4 | ganserve | 10 | 1.00 | 1.00 / 2.00 | 3.00 | 4.00 |" in lines
 
 
 def test_no_process_of_a_server_survives_or_goes_uncounted(tmp_path: Path) -> None:

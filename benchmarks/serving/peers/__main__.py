@@ -39,14 +39,25 @@ ALL = (*OWN, *NAMES)
 
 
 def main() -> int:
-    arguments = parse()
     if sys.platform != "linux":
         raise SystemExit(f"{sys.platform}: the harness reads processes from /proc. Run it on Linux.")
+    arguments = parse()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     processes.adopt_orphans()
-    if arguments.prepare is not None:
-        return prepare_all(arguments.prepare or list(NAMES))
+    try:
+        if arguments.prepare is not None:
+            return prepare_all(arguments.prepare or list(NAMES))
+        return compare(arguments)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        processes.end_all()
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Measure, print the tables, also of an interrupted run, and return the exit code."""
+    servers, failures = chosen(arguments.peers, arguments.serve_flags)
     report: dict[str, Any] = {
         "machine": machine(),
         "command": sys.argv,
@@ -54,23 +65,20 @@ def main() -> int:
         "loads": arguments.loads,
         "rounds": 0,
         "trials": defaultdict(lambda: defaultdict(list)),
-        "failures": {},
+        "failures": failures,
     }
-    servers, report["failures"] = chosen(arguments.peers, arguments.serve_flags)
-    interrupted = False
+    code = 0
     try:
         measure(servers, arguments, report)
     except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        processes.end_all()
-    failed = bool(report["failures"])
+        code = 130
+    code = code or int(bool(failures))
     if set(ALL) <= set(arguments.peers):
-        report["failures"].update(NOT_INSTALLABLE)
+        failures.update(NOT_INSTALLABLE)
     sys.stdout.write(tables(report))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
-    return 130 if interrupted else int(failed)
+    return code
 
 
 def parse() -> argparse.Namespace:
