@@ -7,14 +7,15 @@
 # make lint       check style, types, imports between components, protos and the generated code
 # make docs       build the site of docs/ in build/docs; every warning is an error
 # make format     format Python and protos
-# make generate   write the generated code anew: from the protos (make protos), and the blocking client
+# make generate   write the generated code anew: from the protos (make protos), the blocking client, train's options
 # make clean      delete what these commands made
 #
 # Each sets up .venv first. Another Python: make PYTHON=python3.12 ...
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# --no-compile: Python compiles the modules that are used when it first imports them, a fraction of what is installed.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 # auto: one worker more than cores, because many tests wait (tests/conftest.py). A test file stays on one worker, which
 # makes its fixtures once. The files go in the order of testpaths in pyproject.toml, the longest first, which keeps all
@@ -61,6 +62,7 @@ lint-generated: $(VENV)/.ready-dev
 	$(BIN)/buf format --diff --exit-code protos
 	$(BIN)/python scripts/generate_protos.py --check
 	$(BIN)/python scripts/generate_sync_client.py --check
+	$(BIN)/python scripts/list_train_options.py --check
 
 docs: $(VENV)/.ready-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -75,6 +77,7 @@ protos: $(VENV)/.ready-dev
 
 generate: protos
 	$(BIN)/python scripts/generate_sync_client.py
+	$(BIN)/python scripts/list_train_options.py
 
 clean:
 	rm -rf $(VENV) build demo dist

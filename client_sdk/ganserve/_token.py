@@ -19,6 +19,11 @@ AsyncToken: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """A token, or a function, which may be a coroutine function, that returns a fresh one for each call."""
 
 _TOKEN = re.compile(r"[!-~]{1,6500}")
+# Names and values of metadata that hold what shows who calls: authorization, cookie, x-api-key, x-amz-security-token.
+_SECRET_NAME = re.compile(
+    r"auth(?!or)|bearer|cookie|credential|jwt|passw|secret|session|signature|token|api[-_.]?key|(^|[-_.])key([-_.]|$)"
+)
+_SECRET_VALUE = re.compile(r"(?i:basic|bearer|digest|negotiate) .|gsv_|eyJ[\w-]+\.[\w-]+\.")
 _HOST = re.compile(r"(?:dns:(?:///)?)?(?P<host>[^:/,\s\[\]]+|\[[^\]]+\])(?::\d+)?")
 _ADDRESSES = re.compile(r"ipv[46]:(?:///)?(?P<addresses>.+)")
 
@@ -51,15 +56,26 @@ def read_token(file: Path | None) -> str | None:
         raise InvalidRequest.of("token_file", f"is {str(file)!r}; does not open: {error.strerror}") from error
 
 
-def check_way(targets: Sequence[str], *, allowed: bool) -> None:
-    """Refuse to send a token in plain text to another machine."""
+def check_way(
+    targets: Sequence[str], token: object, metadata: Sequence[tuple[str, str | bytes]], *, allowed: bool
+) -> None:
+    """Refuse to send a token, or metadata that look like one, in plain text to another machine."""
+    secret = next((name for name, value in metadata if _is_secret(name, value)), None)
+    if allowed or (token is None and secret is None):
+        return
+    argument, what = ("metadata", f"has {secret}, which ") if token is None else ("token", "")
     for target in targets:
-        if not allowed and not _is_this_machine(target):
+        if not _is_this_machine(target):
             raise InvalidRequest.of(
-                "token",
-                f"would travel to {target!r} in plain text, where others can read it; encrypt with tls=True (--tls), "
-                "or allow that with token_over_plain_text=True (--token-over-plain-text)",
+                argument,
+                f"{what}would travel to {target!r} in plain text, where others can read it; encrypt with tls=True "
+                "(--tls), or allow that with token_over_plain_text=True (--token-over-plain-text)",
             )
+
+
+def _is_secret(name: str, value: str | bytes) -> bool:
+    text = value if isinstance(value, str) else value.decode("latin-1")
+    return _SECRET_NAME.search(name) is not None or _SECRET_VALUE.match(text) is not None
 
 
 def _is_this_machine(target: str) -> bool:

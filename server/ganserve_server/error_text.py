@@ -25,9 +25,14 @@ def listed(names: Collection[object], form: Callable[[Any], str] = str, most_cha
     return ", ".join(texts) or "none"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things: "1 sample", "2 samples"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def and_others(wrong: int, problem: str) -> str:
     """Return a remark about the other entries with the same problem; empty if there is only one."""
-    return f" (and {wrong - 1} others are {problem} too)" if wrong > 1 else ""
+    return f" (and {counted(wrong - 1, 'other')} {'is' if wrong == 2 else 'are'} {problem} too)" if wrong > 1 else ""
 
 
 def enum_name(enum: Any, value: int) -> str:

@@ -6,7 +6,7 @@ environment, --max-batch-size as a flag.
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -19,12 +19,13 @@ _VARIABLE = re.compile(
     r"GANSERVE_(?!(TARGET|TOKEN(_\w+)?|TLS|TLS_(CA|SERVER_NAME|CLIENT_CERTIFICATE|CLIENT_KEY)|UI_\w+|TRAIN_\w*)=)"
     r"(?!(\w+_)?((SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)=|PORT=(tcp|udp|sctp):))"
 )
-# OpenTelemetry's own variables, the more special ones first.
+# OpenTelemetry's own variables: of two for a setting, the first counts.
 _OPENTELEMETRY = {
-    "otlp_endpoint": ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
-    "otlp_protocol": ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "otlp_endpoint",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "otlp_endpoint",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "otlp_protocol",
+    "OTEL_EXPORTER_OTLP_PROTOCOL": "otlp_protocol",
 }
-_PROTOCOLS = {"grpc": "grpc", "http/protobuf": "http", "http": "http"}
 _DEFAULTS = {item.name: item.default for item in fields(ServerConfig)}
 
 
@@ -33,13 +34,11 @@ def read_configuration(arguments: Sequence[str], environment: Mapping[str, str])
 
     A source that cannot be read, or has a wrong or unknown setting, raises UsageError, which names the source.
     """
-    variables = {name: text for name, text in environment.items() if text and _VARIABLE.match(f"{name}={text}")}
-    settings = {name.removeprefix("GANSERVE_").lower(): text for name, text in variables.items()}
-    names = {name: f"GANSERVE_{name.upper()}" for name in settings}
-    for setting, variable, text in _of_opentelemetry(environment):
-        if setting not in settings:
-            settings[setting], names[setting] = text, variable
-    found = _read(_as_flags(settings), lambda name: names.get(name, f"GANSERVE_{name.upper()}"))
+    variables = _variables(environment)
+    settings = {name: environment[variable] for name, variable in variables.items()}
+    if settings.get("otlp_protocol") == "http/protobuf":
+        settings["otlp_protocol"] = "http"
+    found = _read(_as_flags(settings), lambda name: variables.get(name, f"GANSERVE_{name.upper()}"))
     found |= _read(arguments, lambda name: f"--{name.replace('_', '-')}")
     file, place = found.get("config", (None, ""))
     if file:
@@ -73,22 +72,13 @@ def blame(error: Exception, sources: Mapping[str, str]) -> str:
     return re.sub(r"--(?!help`)[a-z0-9-]+", source_of, str(error))
 
 
-def _of_opentelemetry(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Yield each setting that OpenTelemetry's variables make, with the variable and the value."""
-    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_TRACES_EXPORTER") == "none":
-        return
-    for setting, variables in _OPENTELEMETRY.items():
-        for variable in variables:
-            if text := environment.get(variable):
-                yield setting, variable, _protocol(variable, text) if setting == "otlp_protocol" else text
-                break
-
-
-def _protocol(variable: str, text: str) -> str:
-    """Return the setting's word for a protocol of OpenTelemetry."""
-    if text not in _PROTOCOLS:
-        raise UsageError(f"{variable} {text}: not a choice. Give one of grpc, http/protobuf.")
-    return _PROTOCOLS[text]
+def _variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable that gives each setting."""
+    found = {}
+    if environment.get("OTEL_SDK_DISABLED", "").lower() != "true" and environment.get("OTEL_TRACES_EXPORTER") != "none":
+        found = {name: variable for variable, name in reversed(_OPENTELEMETRY.items()) if environment.get(variable)}
+    given = [variable for variable, text in environment.items() if text and _VARIABLE.match(f"{variable}={text}")]
+    return found | {variable.removeprefix("GANSERVE_").lower(): variable for variable in given}
 
 
 def _as_flags(settings: Mapping[str, Any]) -> list[str]:

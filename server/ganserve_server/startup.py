@@ -1,12 +1,13 @@
 """Load the models that a configuration names, and report how they run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2
 from ganserve_server.engine.parallelism import choose_buckets, choose_lone_threads, choose_parallelism
 from ganserve_server.engine.providers import ON_CPU, ProviderChoice, choose_provider
 from ganserve_server.engine.sessions import EngineConfig
+from ganserve_server.error_text import counted
 from ganserve_server.errors import RequestError, StartupError
 from ganserve_server.models.repository import Repository
 from ganserve_server.models.trial_process import TrialProcesses
@@ -39,14 +40,20 @@ def check_folder(config: ServerConfig) -> None:
         raise StartupError(_no_folder(config))
 
 
-def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Repository, str]:
+def load(
+    config: ServerConfig,
+    trials: TrialProcesses | None = None,
+    kind: Callable[..., Repository] = Repository,
+    processes: int = 1,
+) -> tuple[Repository, str]:
     """Return the loaded repository and a report of its models; raise StartupError if there is nothing to serve.
 
-    With `trials` each version is tried in another process first.
+    With `trials` each version is tried in another process first. `kind` makes the repository, and
+    `processes` share the machine.
     """
     check_folder(config)
-    choice, engine, batch = how_to_run(config)
-    repository = Repository(
+    choice, engine, batch = how_to_run(config, processes)
+    repository = kind(
         config.folder,
         engine,
         batch,
@@ -71,16 +78,16 @@ def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Re
     return repository, report
 
 
-def how_to_run(config: ServerConfig) -> tuple[ProviderChoice, EngineConfig, BatchConfig]:
-    """Choose the execution provider, its parallelism and the sizes of batches; raise ProviderError."""
+def how_to_run(config: ServerConfig, processes: int = 1) -> tuple[ProviderChoice, EngineConfig, BatchConfig]:
+    """Choose the provider, its parallelism among `processes`, and the sizes of batches; raise ProviderError."""
     choice = choose_provider(config.provider, bfloat16=config.bfloat16)
     sessions = len(config.devices) * config.instances
-    workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions)
+    workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions, processes)
     engine = EngineConfig(
         provider=choice.name,
         threads=threads,
         calls=workers,
-        lone_threads=choose_lone_threads(choice.name, config.lone_threads),
+        lone_threads=choose_lone_threads(choice.name, config.lone_threads, processes),
         bfloat16=config.bfloat16,
         spinning=config.spinning,
         devices=config.devices,
@@ -131,8 +138,8 @@ def _nothing_to_serve(models: Path, report: str) -> str:
 
 def _report(repository: Repository, choice: ProviderChoice, engine: EngineConfig, batch: BatchConfig) -> str:
     """Return one line for the provider, one for the parallelism and one for each version of each model."""
-    threads = f"{engine.threads} CPU thread{'' if engine.threads == 1 else 's'}"
-    samples = f"at most {batch.max_batch_size} samples"
+    threads = counted(engine.threads, "CPU thread")
+    samples = f"at most {counted(batch.max_batch_size, 'sample')}"
     if batch.max_small_batch_size > batch.max_batch_size:
         samples += f", {batch.max_small_batch_size} small ones"
     lines = [

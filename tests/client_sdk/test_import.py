@@ -12,6 +12,7 @@ import pytest
 
 import ganserve
 from ganserve._commands import commands
+from ganserve_training.presets.about import ABOUT
 
 HEAVY = {"grpc", "numpy", "google", "cyclopts", "torch", "onnxruntime", "PIL", "rich", "asyncio"}
 
@@ -40,14 +41,16 @@ def test_the_help_loads_no_heavy_package() -> None:
     assert loaded("from ganserve._commands import main; assert main(['--help']) == 0") == {"cyclopts", "rich"}
 
 
-def test_the_help_of_a_command_loads_no_framework() -> None:
+def test_help_completion_and_refusals_load_no_framework() -> None:
+    lines = [f"{command} --{flag}" for command in sorted(commands()) for flag in ("help", "nonsense")]
+    lines += [f"train {preset} {rest}" for preset in ABOUT for rest in ("--help", "--help networks", "--help-all")]
+    lines += ["train digits --nonsense", "train digits --lr 1", "train --data x --stpes 3", "completion bash"]
     code = f"""
 import contextlib, sys
 from ganserve._commands import main
-for command in {sorted(commands())}:
-    with contextlib.suppress(SystemExit):
-        main([command, "--help"])
-    assert not {{"torch", "onnxruntime", "PIL"}} & set(sys.modules), command
+for line in {lines}:
+    main(line.split())
+    assert not {{"torch", "onnxruntime", "PIL"}} & set(sys.modules), line
 """
     run(code)
 

@@ -33,16 +33,21 @@ SPANS = {
     ],
 }
 SPANS["ddtrace"] = SPANS["opentelemetry"]
+AROUND = {"automatic-opentelemetry": "opentelemetry-instrument", "automatic-ddtrace": "ddtrace-run"}
+SPANS |= dict.fromkeys(AROUND, SPANS["opentelemetry"])
 
 
-@pytest.mark.parametrize("kind", list(SPANS))
-def test_every_call_works_under_instrumentation(kind: str, repository: Path) -> None:
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in AROUND else ()) for kind in SPANS]
+)
+def test_every_call_works_under_instrumentation(kind: str, repository: Path, server: str) -> None:
     hold = threading.Event()
+    around = [str(Path(sys.executable).with_name(AROUND[kind]))] if kind in AROUND else []
     with scripted_server() as script:
         script.next = lambda *_: hold.wait(300)  # type: ignore[assignment,method-assign]
         try:
             done = subprocess.run(
-                [sys.executable, instrumented_calls.__file__, kind, str(repository), script.address],
+                [*around, sys.executable, instrumented_calls.__file__, kind, str(repository), server, script.address],
                 capture_output=True,
                 text=True,
                 timeout=240,
@@ -63,12 +68,14 @@ def test_every_call_works_under_instrumentation(kind: str, repository: Path) -> 
             "left": 2,
             "score": 2,
             "score_stream": [2] * 20,
+            "intercepted": [2] * 20,
+            "intercepted stream": [2, 2, 2, 2, 1],
         }
     assert [span for span in SPANS[kind] if span not in printed["spans"]] == []
     # Two calls of the client that blocks, three of the other one; neither SDK nor server makes a second span of a call.
     assert printed["spans"].count(f"SERVER {SERVICE}/Sample") == 5
-    if kind == "opentelemetry":
-        assert len([span for span in printed["spans"] if span.startswith("CLIENT") and span.endswith("/Sample")]) == 5
+    if kind.endswith("opentelemetry"):
+        assert len([span for span in printed["spans"] if span.startswith("CLIENT") and span.endswith("/Sample")]) == 7
 
 
 def test_a_hidden_call_gives_its_messages_and_errors() -> None:

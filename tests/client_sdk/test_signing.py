@@ -6,8 +6,9 @@ import concurrent.futures
 import io
 import json
 import sys
+import time
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import c2pa
 import pytest
@@ -92,13 +93,65 @@ def test_the_sdk_signs_and_verify_tells(repository: Path, pair: Pair, tmp_path: 
 
 def test_threads_share_a_signer(pair: Pair) -> None:
     signer = C2paSigner(pair.certificate, pair.key)
-    file = io.BytesIO()
-    Image.new("L", (8, 8)).save(file, "PNG")
+    file = small_png()
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
-        signed = list(threads.map(lambda _: signer.sign(file.getvalue(), "PNG"), range(40)))
+        signed = list(threads.map(lambda _: signer.sign(file, "PNG"), range(40)))
     for each in signed:
         active_manifest(each, "PNG")
-        assert len(each) - len(file.getvalue()) <= signer.most_bytes
+        assert len(each) - len(file) <= signer.most_bytes
+
+
+def small_png() -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (8, 8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_signer_follows_its_files(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pairs = [authority.sign(f"signer {number}", pictures=True) for number in range(3)]
+    certificate, key = tmp_path / "in-use.pem", tmp_path / "in-use.key"
+
+    def replace(file: Path, by: Path) -> None:
+        fresh = tmp_path / "fresh"
+        fresh.write_bytes(by.read_bytes())
+        fresh.replace(file)
+
+    def signed_by() -> str:
+        described: Any = active_manifest(signer.sign(small_png(), "PNG"), "PNG")
+        return str(described["signature_info"]["common_name"])
+
+    replace(certificate, pairs[0].certificate)
+    replace(key, pairs[0].key)
+    signer = PictureSigner(certificate, key)
+    assert signed_by() == "signer 0"
+    for number in (1, 2):
+        replace(certificate, pairs[number].certificate)
+        now += 2
+        assert signed_by() == f"signer {number - 1}", "the new certificate does not fit the old key"
+        assert "the certificate for C2PA in use stays: " in caplog.text
+        replace(key, pairs[number].key)
+        now += 2
+        assert signed_by() == f"signer {number}"
+    certificate.unlink()
+    now += 2
+    assert signed_by() == "signer 2"
+
+
+def test_a_certificate_that_has_ended_is_said(authority: Authority) -> None:
+    short = authority.sign("short", pictures=True, to_days=2 / 86400)
+
+    def sign_for_a_minute() -> None:
+        signer = PictureSigner(short.certificate, short.key)
+        for _ in range(600):
+            signer.sign(small_png(), "PNG")
+            time.sleep(0.1)
+
+    with pytest.raises(InvalidRequest, match=r"^certificate: .*short.pem: cannot sign C2PA manifests"):
+        sign_for_a_minute()
 
 
 def test_wrong_certificates_are_refused(authority: Authority, pair: Pair, tmp_path: Path) -> None:

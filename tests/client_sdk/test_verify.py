@@ -293,6 +293,15 @@ def test_the_command(client: Client, server: str, tmp_path: Path) -> None:
     assert "the mark says: tiny version 2, seed 1, 6 samples, package " in out
     code, out, _ = run("verify", "bare")
     assert (code, out.count("UNKNOWN")) == (1, 2)
+    for place in ("deep/b/c", "deep/a", "deep/.hidden"):
+        (tmp_path / place).mkdir(parents=True)
+        assert run("sample", "-n", "1", "--model", "tiny", "--seed", "1", "--out", f"{place}/one.png")[0] == 0
+    code, out, err = run("verify", "deep")
+    assert (code, err) == (0, "")
+    assert re.findall(r"EXACT +(\S+):", out) == ["deep/a/one.png", "deep/b/c/one.png"]
+    assert "1 samples" not in out
+    (tmp_path / "none").mkdir()
+    assert "FILE none: is a folder without pictures. Give files" in run("verify", "none")[2]
     code, out, _ = run("verify", *bare, "--model", "tiny", "--seed", "1", "--json")
     assert code == 0
     facts = json.loads(out)

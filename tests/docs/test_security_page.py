@@ -1,11 +1,13 @@
-"""Test docs/security.md: its four steps as they stand, and its file of identities."""
+"""Test docs/security.md: its four steps and its other clients as they stand, and its file of identities."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(code: str) -> None:
-    done = subprocess.run(["bash", "-euc", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        ["bash", "-euc", code], capture_output=True, text=True, errors="replace", timeout=120, check=False
+    )
     assert done.returncode == 0, f"{code}\n{done.stdout}{done.stderr}"
 
 
@@ -57,6 +61,24 @@ def test_the_four_steps_work(folder: Path) -> None:
             process.stop()
     token = (folder / "app.token").read_text().strip()
     assert re.fullmatch(r"gsv_[\w-]{43}", token)
+
+
+@pytest.mark.slow
+def test_other_clients_work(folder: Path) -> None:
+    for step in (2, 3):
+        run(BLOCKS[f"step-{step}-prepare"].code)
+    process = server(BLOCKS["step-3-server"].code)
+    missing = set() if shutil.which("grpcurl") else {"other-grpcurl"}
+    missing |= set() if find_spec("kserve") else {"other-kserve"}  # it wants other versions of much
+    try:
+        process.wait_until_serving()
+        for name, block in BLOCKS.items():
+            if not name.startswith("other-") or name in missing:
+                continue
+            code = block.code.replace(TARGET, f"localhost:{process.address.rpartition(':')[2]}")
+            run(f"python - <<'END'\n{code}\nEND" if block.language == "python" else code)
+    finally:
+        process.stop()
 
 
 def test_the_file_of_identities_is_right(tmp_path: Path) -> None:

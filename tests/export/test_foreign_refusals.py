@@ -67,24 +67,23 @@ def test_statistics_across_the_batch(tmp_path: Path) -> None:
 
 
 def test_random_operators(tmp_path: Path) -> None:
-    constants = {"shape": np.array([-1, 3, 4, 4])}
-    branch = [
-        helper.make_graph([node("RandomUniform", "", out, shape=[48])], out, [], [helper.make_tensor_value_info(
-            out, FLOAT, [48])]) for out in ("p", "q")
-    ]  # fmt: skip
-    branch[0].node[0].ClearField("input"), branch[1].node[0].ClearField("input")
+    constants = {"shape": np.array([-1, 3, 4, 4]), "big": np.float32(1e9)}
+    drawn = helper.make_graph([node("RandomNormalLike", "flat", "r")], "drawn", [], [helper.make_tensor_value_info(
+        "r", FLOAT, None)])  # fmt: skip
+    rest = helper.make_graph([node("Identity", "flat", "q")], "rest", [], [helper.make_tensor_value_info(
+        "q", FLOAT, None)])  # fmt: skip
     tail = [
-        node("If", "yes", "noise", then_branch=branch[0], else_branch=branch[1]),
-        node("Add", "flat noise", "a"), node("Reshape", "a shape", "img"),
+        node("ReduceMax", "z", "most", keepdims=0), node("Greater", "most big", "never"),
+        node("If", "never", "a", then_branch=drawn, else_branch=rest), node("Reshape", "a shape", "img"),
     ]  # fmt: skip
-    file = flat_generator(
-        tmp_path / "g.onnx", tail, (FLOAT, ["n", 3, 4, 4]), constants=constants | {"yes": np.array(True)}
-    )
-    refused(tmp_path, r"\(RandomUniform\)", file, **NCHW)
-    tail = [node("Dropout", "flat half yes", "d"), node("Reshape", "d shape", "img")]
-    dropping = constants | {"half": np.float32(0.5), "yes": np.array(True)}
-    file = flat_generator(tmp_path / "g.onnx", tail, (FLOAT, ["n", 3, 4, 4]), constants=dropping)
-    refused(tmp_path, r"\(Dropout in training mode\)", file, **NCHW)
+    file = flat_generator(tmp_path / "g.onnx", tail, (FLOAT, ["n", 3, 4, 4]), constants=constants)
+    refused(tmp_path, r"\(RandomNormalLike, r\) in a branch or loop that trial runs skip", file, **NCHW)
+    tail = [
+        node("Multinomial", "flat", "n", sample_size=48), node("Cast", "n", "a", to=FLOAT),
+        node("Reshape", "a shape", "img"),
+    ]  # fmt: skip
+    file = flat_generator(tmp_path / "g.onnx", tail, (FLOAT, ["n", 3, 4, 4]), constants=constants)
+    refused(tmp_path, r"\(Multinomial\)", file, **NCHW)
 
 
 def two_inputs(file: Path, other: tuple[int, list[Any]], name: str = "other") -> Path:
@@ -119,7 +118,13 @@ def test_ambiguous_or_unknown_inputs(
 
 def test_labels_for_a_generator_without_labels(tmp_path: Path) -> None:
     file = tanh_nchw(tmp_path / "g.onnx")
-    refused(tmp_path, "it takes nothing else. Leave --labels out", file, label_names=AB, **NCHW)
+    refused(
+        tmp_path,
+        r"say where they begin: --labels-at 4 \(at the end\) or --labels-at 0 .* leave --labels out",
+        file,
+        label_names=AB,
+        **NCHW,
+    )
     refused(tmp_path, "--labels must be distinct", file, label_names=("a", "a"), **NCHW)
 
 

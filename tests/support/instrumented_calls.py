@@ -1,9 +1,9 @@
 """Make every kind of call under the instrumentation of KIND, and print what came, as JSON.
 
-    python instrumented_calls.py KIND MODELS HANGING
+    python instrumented_calls.py KIND MODELS SERVER HANGING
 
-KIND is opentelemetry, sentry or ddtrace; MODELS the folder of `tiny_packages`; HANGING the address of a server that
-answers no stream.
+KIND is opentelemetry, sentry or ddtrace, or automatic-… where a program around this one has instrumented it; MODELS the
+folder of `tiny_packages`; SERVER the address of a server of it; HANGING that of a server that answers no stream.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+import grpc
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,7 +25,8 @@ spans: list[str] = []
 
 def instrument(kind: str) -> Callable[[], object]:
     """Wrap gRPC on both sides, and return a function that waits until all spans are in `spans`."""
-    if kind == "opentelemetry":
+    automatic = kind.startswith("automatic-")
+    if kind.endswith("opentelemetry"):
         from opentelemetry import trace
         from opentelemetry.instrumentation import grpc as instrumentation
         from opentelemetry.sdk.trace import TracerProvider
@@ -33,9 +36,11 @@ def instrument(kind: str) -> Callable[[], object]:
         exporter, provider = InMemorySpanExporter(), TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(exporter))
         trace.set_tracer_provider(provider)
-        instrumentation.GrpcInstrumentorClient().instrument()
-        instrumentation.GrpcAioInstrumentorClient().instrument()
-        instrumentation.GrpcAioInstrumentorServer().instrument()
+        for each in ("GrpcInstrumentorClient", "GrpcAioInstrumentorClient", "GrpcAioInstrumentorServer"):
+            instrumentor = getattr(instrumentation, each)()
+            assert instrumentor.is_instrumented_by_opentelemetry is automatic
+            if not automatic:
+                instrumentor.instrument()
         return lambda: spans.extend(f"{span.kind.name} {span.name}" for span in exporter.get_finished_spans())
     if kind == "sentry":
         import sentry_sdk
@@ -63,7 +68,8 @@ def instrument(kind: str) -> Callable[[], object]:
             spans.extend(f"{str(span.get_tag('span.kind')).upper()} {span.resource}" for span in trace)
 
     tracer.configure(trace_processors=[Keep()])
-    ddtrace.patch(grpc=True)
+    if not automatic:
+        ddtrace.patch(grpc=True)
     return tracer.flush
 
 
@@ -71,7 +77,34 @@ def said(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def blocking(models: str, hanging: str) -> dict[str, Any]:
+class PassesOn(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor):
+    """The application's own interceptor."""
+
+    def intercept_unary_unary(self, proceed: Any, details: Any, request: Any) -> Any:
+        return proceed(details, request)
+
+    intercept_unary_stream = intercept_stream_stream = intercept_unary_unary
+
+
+class PassesOnUnary(grpc.aio.UnaryUnaryClientInterceptor):
+    async def intercept_unary_unary(self, proceed: Any, details: Any, request: Any) -> Any:
+        return await proceed(details, request)
+
+
+class PassesOnUnaryStream(grpc.aio.UnaryStreamClientInterceptor):
+    async def intercept_unary_stream(self, proceed: Any, details: Any, request: Any) -> Any:
+        return await proceed(details, request)
+
+
+class PassesOnStreamStream(grpc.aio.StreamStreamClientInterceptor):
+    async def intercept_stream_stream(self, proceed: Any, details: Any, requests: Any) -> Any:
+        return await proceed(details, requests)
+
+
+PASS_ON = (PassesOnUnary(), PassesOnUnaryStream(), PassesOnStreamStream())
+
+
+def blocking(models: str, server: str, hanging: str) -> dict[str, Any]:
     """Make the calls of `Client`."""
     from ganserve import Client, GanserveError
 
@@ -92,12 +125,15 @@ def blocking(models: str, hanging: str) -> dict[str, Any]:
         note("score_stream", lambda: [len(each) for each in client.score_stream([batch] * 20)])
         note("refused", lambda: client.sample(1, "nine"))
         note("refused stream", lambda: list(client.stream(1, "nine")))
+    with Client(server, model="tiny", interceptors=[PassesOn(), PassesOn()]) as client:
+        note("intercepted", lambda: [len(each) for each in client.score_stream([client.sample(2, seed=1)] * 20)])
+        note("intercepted stream", lambda: [len(each) for each in client.stream(9, chunk_size=2)])
     with Client(hanging, timeout_s=1) as client:
         note("slow stream", lambda: list(client.stream(1)))
     return result
 
 
-async def for_asyncio(models: str, hanging: str) -> dict[str, Any]:
+async def for_asyncio(models: str, server: str, hanging: str) -> dict[str, Any]:
     """Make the calls of `AsyncClient`."""
     from ganserve import AsyncClient, GanserveError
 
@@ -124,14 +160,17 @@ async def for_asyncio(models: str, hanging: str) -> dict[str, Any]:
         await note("score_stream", lengths(client.score_stream([batch] * 20)))
         await note("refused", client.sample(1, "nine"))
         await note("refused stream", lengths(client.stream(1, "nine")))
+    async with AsyncClient(server, model="tiny", interceptors=[*PASS_ON, *PASS_ON]) as client:
+        await note("intercepted", lengths(client.score_stream([await client.sample(2, seed=1)] * 20)))
+        await note("intercepted stream", lengths(client.stream(9, chunk_size=2)))
     async with AsyncClient(hanging, timeout_s=1) as client:
         await note("slow stream", lengths(client.stream(1)))
     return result
 
 
 if __name__ == "__main__":
-    kind, models, hanging = sys.argv[1:]
+    kind, *places = sys.argv[1:]
     collect = instrument(kind)
-    answers = {"Client": blocking(models, hanging), "AsyncClient": asyncio.run(for_asyncio(models, hanging))}
+    answers = {"Client": blocking(*places), "AsyncClient": asyncio.run(for_asyncio(*places))}
     collect()
     print(json.dumps({"answers": answers, "spans": spans}))

@@ -1,6 +1,8 @@
 """Test that refusals of the commands are one line with the problem, the expected value and the fix."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -236,3 +238,9 @@ def test_answers_to_familiar_options_name_options_that_exist() -> None:
     told = {flag for answer in ANSWERS.values() for flag in re.findall(r"--[a-z0-9.-]+[a-z0-9]", answer)}
     assert told - {"--processes"} <= flags | {flag.removesuffix(".start") for flag in flags}
     assert ANSWERS.keys().isdisjoint(flags)
+
+
+def test_the_list_of_options_is_up_to_date() -> None:
+    script = Path(__file__).parents[2] / "scripts" / "list_train_options.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -262,7 +262,12 @@ def test_images_from_0_to_1_are_scaled_on_request() -> None:
         ("Bright", "Dropping", {}, ["2 problems", "Bright: gives 0 to 1", "Dropping: gives different scores"]),
         ("Listed", "Iterating", {}, ["2 problems", "keeps weights in layers, where", "changes u in eval mode"]),
         ("Noisy", "Empty", {}, ["Noisy: gives different samples for the same latents", "Empty: has no weights to tr"]),
-        ("Locked", "Stateful", {}, ["Locked: can't be copied, as averaging and export need: cannot pickle"]),
+        (
+            "Locked",
+            "Stateful",
+            {},
+            ["Locked: can't be copied, as averaging and export need: copying raised TypeError: cannot pickle"],
+        ),
         ("Broken", "Stateful", {}, ["a step of training fails, though it works in eval", "_extra_state, which a"]),
         ("Cut", "Judge", {}, ["Cut: no gradient reaches its weights"]),
         ("SharedPlain", "SharedJudge", {}, ["shares shared.weight, shared.bias with the critic"]),

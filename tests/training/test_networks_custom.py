@@ -279,7 +279,7 @@ def test_unconditional_networks_accept_unlabelled_data() -> None:
         (
             {"generator": "Failing"},
             PLANE,
-            "cannot be constructed: RuntimeError: no such weights (ganserve_test_models.py, line ",
+            "its constructor raised RuntimeError: no such weights (ganserve_test_models.py, line ",
         ),
         ({"generator": "Noisy"}, PLANE, "different samples for the same latents in eval mode"),
         ({"generator": "Flat"}, PLANE, "must give samples float [2, 2] for two samples (got torch.float32 [4])"),

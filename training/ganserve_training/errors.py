@@ -52,6 +52,10 @@ class LostProcessError(TrainingError):
     """Another of the processes that train together ended, or can't be reached."""
 
 
+class NetworkFailedError(TrainingError):
+    """A network of the user's own raised an error after training, export or evaluation had begun."""
+
+
 class StoppedError(TrainingError):
     """Training was asked to stop by `signal_number`, such as SIGTERM; a checkpoint of `step` was written first."""
 

@@ -71,7 +71,9 @@ def _given_array(name: str, values: npt.ArrayLike, count: int, shape: str) -> np
     if given.ndim != shape.count(",") + 1 or not given.size:
         raise InvalidRequest.of(name, f"has the shape {list(given.shape)}; expected {shape}")
     if len(given) != count:
-        raise InvalidRequest.of(name, f"has {len(given)} rows and n is {count}; expected one row a sample")
+        raise InvalidRequest.of(
+            name, f"has {len(given)} row{'' if len(given) == 1 else 's'} and n is {count}; expected one row a sample"
+        )
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which the next line refuses
         converted = given.astype(np.float32)
     if not np.isfinite(converted).all():

@@ -45,9 +45,8 @@ def label_fields(label: Labels | None, count: int) -> LabelFields:
     if not isinstance(label, Sequence) or isinstance(label, bytes | bytearray):
         raise InvalidRequest.of("label", f"is {label!r}; {_EXPECTED}")
     if len(label) != count:
-        raise InvalidRequest.of(
-            "label", f"has {len(label)} entries; expected one label for all, or one for each of the {count} samples"
-        )
+        each = "" if count == 1 else f" for all, or one for each of the {count} samples"
+        raise InvalidRequest.of("label", f"has {len(label)} entries; expected one label{each}")
     fields = _fields(label, "label[{}]")
     # Send equal labels once: a smaller message for the same samples.
     return LabelFields(indices=_collapse(fields.indices), names=_collapse(fields.names))

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -190,15 +190,21 @@ def _numbers(file: Path, source: Source) -> _Piece:
     return _Piece(as_images(samples, 4, model), source, picture=True, labels=labels, model=model)
 
 
-def pictures_in(folder: Path, source: Source) -> list[Path]:
-    """Return the pictures of a folder, by name, without hidden files and folders in it."""
-    files = [file for file in folder.iterdir() if file.suffix.lower() in ENDINGS and not file.name.startswith(".")]
+def pictures_in(folder: Path, source: Source, *, deep: bool = False) -> list[Path]:
+    """Return the pictures of a folder, and with `deep` of folders in it, by name, without hidden ones."""
+    files: list[Path] = []
+    for inside, folders, names in os.walk(folder, onerror=_refuse_folder):
+        folders[:] = sorted(name for name in folders if deep and not name.startswith("."))
+        paths = (Path(inside, name) for name in sorted(names) if not name.startswith("."))
+        files += [file for file in paths if file.suffix.lower() in ENDINGS]
     if not files:
-        endings = ", ".join(ENDINGS)
-        raise source.refuse(
-            f"is a folder without pictures (folders in it are not searched); expected files that end in {endings}"
-        )
-    return sorted(files)
+        searched = "" if deep else " (folders in it are not searched)"
+        raise source.refuse(f"is a folder without pictures{searched}; expected files that end in {', '.join(ENDINGS)}")
+    return files
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise error
 
 
 def _drawn_batch(batch: SampleBatch, argument: str) -> _Piece:

@@ -1,8 +1,7 @@
 """The command `ganserve sample`: draw samples as a picture, a folder, an archive or a table."""
 
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from ganserve._errors import InvalidRequest, MissingExtra
 from ganserve._results.grid_layout import check_count
 from ganserve._results.grid_picture import MAX_PIXELS
 from ganserve._results.pictures import has_pillow
-from ganserve._results.selection import MOST_PROPOSALS
 from ganserve._results.tables import SUFFIXES
 from ganserve._results.whole_files import whole_file
+from ganserve._sample_options import read_controls, read_selection
 from ganserve._types import Encoding, Noise
 
 _EXAMPLES = (
@@ -102,7 +101,7 @@ def _sample(arguments: SampleArguments) -> int:
         if value and kind != "png":
             raise InvalidRequest.of(name, "is for one picture: add --out NAME.png")
     controls = read_controls(arguments.control)
-    select = None if arguments.select is None else read_selection(arguments.select)
+    select = selection_of(arguments.select)
     if arguments.walk_to is not None:
         _check_walk(arguments)
     if arguments.return_w and kind != "npz":
@@ -137,7 +136,7 @@ def _draw(
     client: Client,
     info: ModelInfo,
     arguments: SampleArguments,
-    controls: dict[str, float] | None,
+    controls: dict[str, float],
     select: Selection | None,
     given: GivenW | None,
 ) -> Iterable[SampleBatch]:
@@ -225,14 +224,12 @@ _TABLES: dict[str, Callable[[SampleBatch, Path], object]] = {
 }
 
 
-def read_selection(text: str) -> Selection:
-    """Read best-of:N or rejection:N."""
-    method, _, number = text.partition(":")
-    if method not in ("best-of", "rejection") or not number.isdecimal() or not 1 <= int(number) <= MOST_PROPOSALS:
-        raise InvalidRequest.of(
-            "--select", f"is {text!r}; expected best-of:N or rejection:N, N from 1 to {MOST_PROPOSALS}"
-        )
-    return BestOf(int(number)) if method == "best-of" else Rejection(max_proposals=int(number))
+def selection_of(text: str | None) -> Selection | None:
+    """Return the rule that --select names."""
+    if text is None:
+        return None
+    method, number = read_selection(text)
+    return BestOf(number) if method == "best-of" else Rejection(max_proposals=number)
 
 
 def _check_walk(arguments: SampleArguments) -> None:
@@ -267,23 +264,6 @@ def _given_w(arguments: SampleArguments) -> GivenW:
             raise InvalidRequest.of(name, "cannot go with --w, which fixes every w; leave it out")
     assert arguments.w is not None
     return GivenW.read(arguments.w)
-
-
-def read_controls(given: Sequence[str]) -> dict[str, float] | None:
-    """Read the controls, NAME=FLOAT each, by name."""
-    controls: dict[str, float] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not name or not equals or not math.isfinite(number):
-            raise InvalidRequest.of("--control", f"is {text!r}; expected NAME=FLOAT, such as c0=0.5")
-        if name in controls:
-            raise InvalidRequest.of("--control", f"sets {name} twice; expected each control once")
-        controls[name] = number
-    return controls or None
 
 
 def _with_progress(stream: Iterable[SampleBatch], count: int) -> Iterator[SampleBatch]:
@@ -331,8 +311,9 @@ def _summary(batch: SampleBatch, info: ModelInfo, arguments: SampleArguments, se
     # Pictures are uint8 whatever the encoding.
     floats = arguments.encoding == "float32" and (arguments.out is None or arguments.out.suffix.lower() in SUFFIXES)
     sample = replace(info.sample, dtype="float32") if floats else info.sample
+    drawn = f"{len(batch)} sample{'' if len(batch) == 1 else 's'}"
     lines = [
-        f"{len(batch)} samples ({sample}) of {info.name} version {info.version}{label} in {seconds:.2f} s{where}",
+        f"{drawn} ({sample}) of {info.name} version {info.version}{label} in {seconds:.2f} s{where}",
         f"the same again: {again}",
     ]
     if (report := batch.selection) is not None:

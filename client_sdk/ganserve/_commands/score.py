@@ -93,15 +93,15 @@ def _score_fitted(client: Client, picture: PictureFile, arguments: ScoreArgument
     return client.score(images, label, model=info.name, version=info.version)
 
 
-def expand(files: Sequence[Path]) -> list[Path]:
-    """Return the files, with each folder replaced by its pictures."""
+def expand(files: Sequence[Path], *, deep: bool = False) -> list[Path]:
+    """Return the files, with each folder replaced by its pictures, and with `deep` those of folders in it."""
     if not files:
         raise InvalidRequest.of("FILE", "is missing; expected one picture at least, such as sevens.png")
     expanded: list[Path] = []
     for file in files:
         if str(file) == "-":
             raise InvalidRequest.of("FILE", "is '-', and nothing is read from stdin; expected a file or a folder")
-        expanded += pictures_in(file, Source("FILE", file=str(file))) if file.is_dir() else [file]
+        expanded += pictures_in(file, Source("FILE", file=str(file)), deep=deep) if file.is_dir() else [file]
     return expanded
 
 

@@ -10,9 +10,10 @@ from ganserve import Client, PictureVerdict
 from ganserve._command_framework.options import flag
 from ganserve._command_framework.process import DONE, FAILED
 from ganserve._commands.progress import Progress
-from ganserve._commands.sample import read_controls, read_selection
+from ganserve._commands.sample import selection_of
 from ganserve._commands.score import expand
 from ganserve._commands.shared import ModelArguments, command, label_of, say, say_json
+from ganserve._sample_options import read_controls
 
 _EXAMPLES = (
     "ganserve verify sevens.png                       # reads the mark, draws the samples again, and compares",
@@ -38,7 +39,7 @@ class VerifyArguments(ModelArguments):
     """
 
     files: tuple[Path, ...] = flag(positional="FILE")
-    """PNG, JPEG or WebP pictures, and folders of them."""
+    """PNG, JPEG or WebP pictures, and folders of them, which are searched with the folders in them."""
     seed: int | None = None
     """Seed of the picture. Without it, the mark's. Options override the mark."""
     index: int | None = None
@@ -61,9 +62,9 @@ class VerifyArguments(ModelArguments):
 
 
 def _verify(arguments: VerifyArguments) -> int:
-    files = expand(arguments.files)
-    controls = read_controls(arguments.control)
-    select = None if arguments.select is None else read_selection(arguments.select)
+    files = expand(arguments.files, deep=True)
+    controls = read_controls(arguments.control) or None
+    select = selection_of(arguments.select)
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's; ours refuses such pictures.
     results = []
     with Client(arguments.target, timeout_s=arguments.timeout_s, **arguments.connection) as client:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import threading
+import time
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ INSTALL = "pip install 'ganserve[c2pa]'"
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _MANIFEST_BYTES = 2**12  # of a manifest without its signature; ours have 1,400
 _MOST_SHOWN = 200
+_LOOK_EVERY_S = 1.0
+_log = logging.getLogger(__name__)
 _NEEDS = (
     "C2PA asks for the key usage digitalSignature and the extended key usage emailProtection or documentSigning, for "
     "the certificates of the authorities behind it, and for a date before its end."
@@ -59,7 +63,10 @@ class Manifest:
 
 
 class C2paSigner:
-    """Signs pictures with a certificate. Any thread may use it."""
+    """Signs pictures with a certificate. Any thread may use it.
+
+    When its files change, it uses the new ones within two seconds, once they fit together.
+    """
 
     def __init__(self, certificate: str | os.PathLike[str], key: str | os.PathLike[str]) -> None:
         """Read the PEM files and sign a picture to try them.
@@ -72,11 +79,56 @@ class C2paSigner:
             SigningError: A file cannot be read, or they cannot sign C2PA manifests.
             NoC2paError: The extra `c2pa` is not installed.
         """
+        self._files = certificate, key
+        self._signature = self._file_signature()
+        self._pair = _Pair(certificate, key)
+        self._looking, self._next_look = threading.Lock(), time.monotonic() + _LOOK_EVERY_S
+
+    @property
+    def most_bytes(self) -> int:
+        """Most bytes that signing adds to a file."""
+        return self._pair.most_bytes
+
+    def sign(self, file: bytes, form: str, model: str = "", version: int = 0) -> bytes:
+        """Return a picture file, PNG, JPEG or WEBP, with a manifest that says that a model made it.
+
+        Raises SigningError if the certificate no longer signs, as after its end.
+        """
+        if time.monotonic() >= self._next_look and self._looking.acquire(blocking=False):
+            try:
+                self._look()
+            finally:
+                self._looking.release()
+        return self._pair.sign(file, form, model, version)
+
+    def _look(self) -> None:
+        """Read the files again if they have changed; while they cannot sign, the old ones stay in use."""
+        self._next_look = time.monotonic() + _LOOK_EVERY_S
+        signature = self._file_signature()
+        if signature == self._signature:
+            return
+        self._signature = signature
+        try:
+            self._pair = _Pair(*self._files)
+        except SigningError as error:
+            _log.warning("the certificate for C2PA in use stays: %s", error)
+        else:
+            _log.info("a new certificate for C2PA is in use: %s", os.fspath(self._files[0]))
+
+    def _file_signature(self) -> list[tuple[int, int, int] | None]:
+        return [_signature_of(file) for file in self._files]
+
+
+class _Pair:
+    """A certificate and its key, which can sign."""
+
+    def __init__(self, certificate: str | os.PathLike[str], key: str | os.PathLike[str]) -> None:
+        """Read the files and try them; raise SigningError or NoC2paError."""
         self._c2pa = _library()
         self._certificate, self._key = _read(certificate), _read(key, key=True)
         self._algorithm, self._key = _usable_key(key, self._key)
         self._file, self._local = os.fspath(certificate), threading.local()
-        manifest = read_manifest(self.sign(_SMALL_PNG, "PNG"), "PNG")
+        manifest = read_manifest(self.sign(_SMALL_PNG, "PNG", "", 0), "PNG")
         if manifest is None or manifest.state == "Invalid":
             codes = "" if manifest is None else ", ".join(manifest.problems)
             raise SigningError(
@@ -86,11 +138,8 @@ class C2paSigner:
         self.most_bytes: int = self._signer().reserve_size() + _MANIFEST_BYTES
         """Most bytes that signing adds to a file."""
 
-    def sign(self, file: bytes, form: str, model: str = "", version: int = 0) -> bytes:
-        """Return a picture file, PNG, JPEG or WEBP, with a manifest that says that a model made it.
-
-        Raises SigningError if the certificate no longer signs, as after its end.
-        """
+    def sign(self, file: bytes, form: str, model: str, version: int) -> bytes:
+        """Return a picture file with a manifest; raise SigningError."""
         agent = {"name": f"ganserve model {model}" if model else "ganserve"}
         if version:
             agent["version"] = str(version)
@@ -114,6 +163,17 @@ class C2paSigner:
             info = self._c2pa.C2paSignerInfo(self._algorithm, self._certificate, self._key, None)
             self._local.signer = self._c2pa.Signer.from_info(info)
         return self._local.signer
+
+
+def _signature_of(file: str | os.PathLike[str]) -> tuple[int, int, int] | None:
+    """Return what changes when a file is written or replaced; None for a file that cannot be seen."""
+    from pathlib import Path
+
+    try:
+        status = Path(file).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def read_manifest(file: bytes, form: str) -> Manifest | None:

@@ -26,7 +26,8 @@ class PictureSigner(C2paSigner):
         signer = PictureSigner("certificate.pem", "key.pem")
         batch.save("samples", mark=signer)
 
-    Any thread may use it. It asks no authority for time stamps, and nothing leaves the machine.
+    Any thread may use it. When the files change, it uses the new ones. It asks no authority for time stamps, and
+    nothing leaves the machine.
 
     Args:
         certificate: PEM file of the certificate, followed by those of the authorities between it and the root.
@@ -44,6 +45,16 @@ class PictureSigner(C2paSigner):
             raise InvalidRequest.of(error.argument, str(error)) from error
         except NoC2paError as error:
             raise MissingExtra.of("c2pa", "c2pa-python", "signing pictures") from error
+
+    def sign(self, file: bytes, form: str, model: str = "", version: int = 0) -> bytes:
+        """Return a picture file, PNG, JPEG or WEBP, with a manifest that says that a model made it.
+
+        Raises InvalidRequest if the certificate no longer signs, as after its end.
+        """
+        try:
+            return super().sign(file, form, model, version)
+        except SigningError as error:
+            raise InvalidRequest.of(error.argument, str(error)) from error
 
 
 Marking: TypeAlias = bool | PictureSigner

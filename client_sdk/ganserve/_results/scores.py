@@ -72,4 +72,5 @@ class Scores:
             mean = f", mean score={self.scores.mean():.3g}, mean probability={self.probabilities.mean():.3f}"
         if self.out_of_distribution is not None and self.out_of_distribution.any():
             mean += f", {self.out_of_distribution.sum()} out of distribution"
-        return f"Scores({len(self)} samples, model={self.model!r}, version={self.version}{mean})"
+        count = f"{len(self)} sample{'' if len(self) == 1 else 's'}"
+        return f"Scores({count}, model={self.model!r}, version={self.version}{mean})"

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from ganserve._errors import InvalidRequest
+from ganserve._sample_options import MOST_PROPOSALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-MOST_PROPOSALS = 1024  # of one sample, by the protocol
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from ganserve_export.errors import ExportError
 from ganserve_export.from_onnx.batching import Arrays, Batching, find_batching, pad
 from ganserve_export.from_onnx.free_batch import served_model
 from ganserve_export.from_onnx.graph_constants import set_constants
-from ganserve_export.from_onnx.noise import NoiseInput, expose_noise
+from ganserve_export.from_onnx.noise import NoiseInput
 from ganserve_export.from_onnx.onnx_file import load_onnx
 from ganserve_export.from_onnx.operators_and_opsets import refuse_randomness, unknown_operators, upgraded
+from ganserve_export.from_onnx.random_nodes import expose_noise
 from ganserve_export.from_onnx.runtime_errors import one_line
 from ganserve_export.package.batch_independence import BATCH, RELATIVE_TOLERANCE
 from ganserve_export.package.onnx_graphs import precision_of

@@ -46,7 +46,9 @@ class GeneratorInputs:
             raise BadUsageError(f"--truncation-input {given}: this is a control or noise already. Give it one role")
         inside = options.labels_at is not None
         own_labels = 0 if inside else self.label_count
-        self.latents = find_latents(graph, options.latents, own_labels, options.labels_input, taken)
+        self.latents = find_latents(
+            graph, options.latents, own_labels, options.labels_input, taken, labels_known=self.label_count > 0
+        )
         others = [*self.latents, *meant, *(tensor for _, tensor in self.noises)]
         flag = "--labels-input"
         self.labels: LabelInput | None = find_labels(
@@ -157,7 +159,9 @@ class GeneratorInputs:
             parts.append(f"truncation psi {self.truncation.tensor}, usually {self.truncation.default:g}")
         if self.noises:
             count = sum(math.prod(tensor.extents) for _, tensor in self.noises)
-            parts.append(f"{self._mode} noise of {count:,} values")
+            dropout = any(noise.is_dropout for noise, _ in self.noises)
+            of = " (dropout in training mode; export in eval mode to leave it out)" if dropout else ""
+            parts.append(f"{self._mode} noise of {count:,} values{of}")
         return ", ".join(parts)
 
 

@@ -1,26 +1,20 @@
 """Noise that a foreign generator takes or draws: seeded by the latents, or constant. N = batch, Z = latent, V = values.
 
 A server must give the same sample for the same seed, so a graph may not draw random numbers. Nodes that do become
-inputs; these, and inputs for noise, get values that the package's graph computes from the latents with whole numbers
-below 2^62, so that every machine gets the same ones.
+inputs (`random_nodes`); these, and inputs for noise, get values that the package's graph computes from the latents with
+whole numbers below 2^62, so that every machine gets the same ones.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnxruntime as ort
-from onnx import helper
 
-from ganserve_export.errors import ExportError
-from ganserve_export.from_onnx.runtime_errors import one_line
 from ganserve_export.from_onnx.surgery import Surgery
 
 NoiseMode: TypeAlias = Literal["seeded", "constant", "none"]
-DRAWING = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 _PRIME = 2**31 - 1
 _FINE, _FARTHEST = 65536.0, 64.0  # latents are read in steps of 1/65,536 up to 64
 _SEED = 20_000_033
@@ -35,95 +29,8 @@ class NoiseInput:
     name: str
     distribution: Literal["normal", "uniform"]
     """Standard normal, or uniform on [0, 1)."""
-
-
-def expose_noise(model: onnx.ModelProto, name: str) -> tuple[NoiseInput, ...]:
-    """Turn the nodes of a model's main graph that draw random numbers into inputs; return these.
-
-    Raises:
-        ExportError: The shape of what a node draws cannot be learned by running the graph.
-    """
-    drawing = [node for node in model.graph.node if node.op_type in DRAWING]
-    if not drawing:
-        return ()
-    shapes = _drawn_shapes(model, drawing, name)
-    found, rest = [], []
-    for node in model.graph.node:
-        if node.op_type not in DRAWING:
-            rest.append(node)
-            continue
-        distribution: Literal["normal", "uniform"] = "normal" if "Normal" in node.op_type else "uniform"
-        given = f"noise/{node.output[0]}"
-        elements = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-        if distribution == "normal":
-            offset, scale = float(elements.get("mean", 0.0)), float(elements.get("scale", 1.0))
-        else:
-            offset = float(elements.get("low", 0.0))
-            scale = float(elements.get("high", 1.0)) - offset
-        shape, element = shapes[node.output[0]]
-        factor, shift = f"{given}/scale", f"{given}/mean"
-        model.graph.initializer.extend(
-            [
-                helper.make_tensor(factor, onnx.TensorProto.FLOAT, [], [scale]),
-                helper.make_tensor(shift, onnx.TensorProto.FLOAT, [], [offset]),
-            ]
-        )
-        rest.append(helper.make_node("Mul", [given, factor], [f"{given}/scaled"], name=f"{given}/Mul"))
-        rest.append(helper.make_node("Add", [f"{given}/scaled", shift], [f"{given}/shifted"], name=f"{given}/Add"))
-        rest.append(helper.make_node("Cast", [f"{given}/shifted"], [node.output[0]], to=element, name=f"{given}/Cast"))
-        model.graph.input.append(helper.make_tensor_value_info(given, onnx.TensorProto.FLOAT, shape))
-        found.append(NoiseInput(name=given, distribution=distribution))
-    del model.graph.node[:]
-    model.graph.node.extend(rest)
-    return tuple(found)
-
-
-def _drawn_shapes(
-    model: onnx.ModelProto, drawing: list[onnx.NodeProto], name: str
-) -> dict[str, tuple[list[int | str], int]]:
-    """Return the shape, with an open batch axis where it follows the inputs, and element type of each node's output."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
-    probe.graph.output.extend(onnx.ValueInfoProto(name=node.output[0]) for node in drawing)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = ort.InferenceSession(
-            probe.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
-        )
-        fixed = any(isinstance(item.shape[0], int) for item in session.get_inputs() if item.shape)
-        results = {
-            batch: session.run(None, {item.name: _some(item, batch) for item in session.get_inputs()})
-            for batch in ((1,) if fixed else (2, 3))
-        }
-    except Exception as error:  # onnxruntime's exceptions share no public base class
-        raise ExportError(
-            f"the {name} draws random numbers of a shape that no trial run shows ({one_line(error)}): export it with "
-            "the noise as part of its latents, or constant (StyleGAN: noise_mode const)"
-        ) from error
-    shapes: dict[str, tuple[list[int | str], int]] = {}
-    first = next(iter(results))
-    for at, node in enumerate(drawing):
-        drawn = results[first][at]
-        follows = not fixed and drawn.ndim and drawn.shape[0] == first and results[3][at].shape[0] == 3
-        # Noise of one picture for the whole batch becomes noise for each sample: adding it works alike.
-        shared = not fixed and drawn.ndim and drawn.shape[0] == 1
-        shape: list[int | str] = ["batch", *drawn.shape[1:]] if follows or shared else list(drawn.shape)
-        shapes[node.output[0]] = shape, helper.np_dtype_to_tensor_dtype(drawn.dtype)
-    return shapes
-
-
-def _some(item: Any, batch: int) -> npt.NDArray[Any]:
-    """Return zeros of the declared shape, with this extent on open axes."""
-    shape = [extent if isinstance(extent, int) else batch for extent in item.shape]
-    names = {
-        "tensor(float)": "float32",
-        "tensor(double)": "float64",
-        "tensor(float16)": "float16",
-        "tensor(bool)": "bool",
-    }
-    return np.zeros(shape, names.get(item.type, item.type.removeprefix("tensor(").rstrip(")")))
+    is_dropout: bool = False
+    """True if it drops values out, which networks do in training mode."""
 
 
 def draw_noise(

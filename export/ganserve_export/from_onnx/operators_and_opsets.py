@@ -28,7 +28,7 @@ def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
 def refuse_randomness(model: onnx.ModelProto, name: str) -> None:
     """Raise ExportError if a graph draws random numbers."""
     drawn = sorted({node.op_type for node in all_nodes(model) if node.op_type in RANDOM})
-    drawn += ["Dropout in training mode"] if _drops_out(model) else []
+    drawn += ["Dropout in training mode"] if drops_out(model) else []
     if drawn:
         raise ExportError(
             f"the {name} draws random numbers ({', '.join(drawn)}), so a seed would not always give the same sample: "
@@ -64,14 +64,14 @@ def upgraded(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     return converted
 
 
-def _drops_out(model: onnx.ModelProto) -> bool:
-    """Say whether a Dropout has its third input, training_mode, and that input is not a constant False."""
+def drops_out(model: onnx.ModelProto) -> frozenset[str]:
+    """Return the outputs of each Dropout whose third input, training_mode, is not a constant False."""
     off = {tensor.name for tensor in model.graph.initializer if _is_false(tensor)}
     for node in all_nodes(model):
         if node.op_type == "Constant" and any(_is_false(attribute.t) for attribute in node.attribute):
             off.update(node.output)
-    modes = [node.input[2] for node in all_nodes(model) if node.op_type == "Dropout" and len(node.input) > 2]
-    return any(mode and mode not in off for mode in modes)
+    modes = [node for node in all_nodes(model) if node.op_type == "Dropout" and len(node.input) > 2]
+    return frozenset(node.output[0] for node in modes if node.input[2] and node.input[2] not in off)
 
 
 def _is_false(tensor: onnx.TensorProto) -> bool:

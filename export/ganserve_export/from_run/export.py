@@ -33,6 +33,7 @@ from ganserve_training.networks.build import resolve_conditioning
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.growth import timetable
 from ganserve_training.networks.growth_state import GrowthState
+from ganserve_training.networks.own_code import failures_told
 from ganserve_training.networks.stylegan2 import Stylegan2Generator
 from ganserve_training.run.command_progress import Steps
 from ganserve_training.run.run_folder import Which
@@ -85,41 +86,42 @@ def export_run(
     steps = steps or Steps()
     steps.next("reading the run")
     try:
-        trained = load_trained(run, checkpoint, trust=trust)
-        if data is not None:
-            moved = data_config(data, trained.config.data, trained.data.sample_shape)
-            trained = replace(trained, config=replace(trained.config, data=moved.anchored()))
-        conditioning = resolve_conditioning(trained.config.networks, trained.data)
-        _check_grown(trained, run)
-        packing = trained.config.networks.packing
-        absence = "it was exported without one" if generator_only else ""
-        if packing > 1 and not generator_only:
-            together = f"it judges {packing} samples together (networks.packing, PacGAN)"
-            absence = f"{together} and has no score for a single one"
-        inputs = RandomInputs(
-            prior=LatentValues.of(trained.prior),
-            data=trained.data,
-            label_count=conditioning.label_count,
-            critic_uses_labels=conditioning.critic_uses_labels,
-        )
-        steps.expect(4 if absence else 8)
-        steps.next("checking that no sample depends on another")
-        _check_generator(trained, inputs)
-        critic: CriticToWrite | str = absence
-        if not absence:
-            _check_critic(trained, inputs)
-            critic = _critic(trained, conditioning, inputs, precision, steps)
-        style = style_spec(trained.generator) if isinstance(trained.generator, Stylegan2Generator) else None
-        content = PackageContent(
-            data=trained.data,
-            prior=LatentValues.of(trained.prior),
-            label_names=conditioning.label_names,
-            generator=_generator(trained, style, inputs, precision),
-            critic=critic,
-            provenance=provenance_of_run(trained),
-            style=style,
-        )
-        published = build_package(model_folder, content, steps)
+        with failures_told():
+            trained = load_trained(run, checkpoint, trust=trust)
+            if data is not None:
+                moved = data_config(data, trained.config.data, trained.data.sample_shape)
+                trained = replace(trained, config=replace(trained.config, data=moved.anchored()))
+            conditioning = resolve_conditioning(trained.config.networks, trained.data)
+            _check_grown(trained, run)
+            packing = trained.config.networks.packing
+            absence = "it was exported without one" if generator_only else ""
+            if packing > 1 and not generator_only:
+                together = f"it judges {packing} samples together (networks.packing, PacGAN)"
+                absence = f"{together} and has no score for a single one"
+            inputs = RandomInputs(
+                prior=LatentValues.of(trained.prior),
+                data=trained.data,
+                label_count=conditioning.label_count,
+                critic_uses_labels=conditioning.critic_uses_labels,
+            )
+            steps.expect(4 if absence else 8)
+            steps.next("checking that no sample depends on another")
+            _check_generator(trained, inputs)
+            critic: CriticToWrite | str = absence
+            if not absence:
+                _check_critic(trained, inputs)
+                critic = _critic(trained, conditioning, inputs, precision, steps)
+            style = style_spec(trained.generator) if isinstance(trained.generator, Stylegan2Generator) else None
+            content = PackageContent(
+                data=trained.data,
+                prior=LatentValues.of(trained.prior),
+                label_names=conditioning.label_names,
+                generator=_generator(trained, style, inputs, precision),
+                critic=critic,
+                provenance=provenance_of_run(trained),
+                style=style,
+            )
+            published = build_package(model_folder, content, steps)
     except TrainingError as error:
         raise export_error(error) from error
     return Exported(

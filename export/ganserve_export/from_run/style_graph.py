@@ -3,9 +3,6 @@
 N = batch, Z = latent, W = style vector w, L = layers that take one, R = side of a layer in pixels, H, C = image.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
 
@@ -16,63 +13,10 @@ from ganserve_export.package.random_inputs import InputMaker
 from ganserve_export.package.style_inputs import random_style_inputs
 from ganserve_training import DataInfo
 from ganserve_training.data import from_network
+from ganserve_training.networks.stylegan2 import Stylegan2Generator
 from ganserve_training.networks.stylegan2_mapping import mix_styles, truncate_styles
 
 SAMPLES, USED_W = "samples", "used_w"
-
-
-class Synthesis(Protocol):
-    """The part of a style-based generator that makes images from w's."""
-
-    @property
-    def noise_sides(self) -> Sequence[int]:
-        """R of each layer with noise; empty: it has none."""
-
-    @property
-    def constant_noise(self) -> Sequence[Tensor]:
-        """The constant noise of each of these layers, [R, R]."""
-
-    def __call__(self, styles: Tensor, noise: Sequence[Tensor | None] | None = None) -> Tensor:
-        """Map w's [N, L, W], and noise [N, 1, R, R] for each layer that has it, to images [N, C, H, H]."""
-
-
-class Mapping(Protocol):
-    """The part that makes w's."""
-
-    @property
-    def w_avg(self) -> Tensor:
-        """The mean of w, [W]."""
-
-
-class StyleGenerator(Protocol):
-    """A generator with a mapping to W."""
-
-    @property
-    def latent_dim(self) -> int:
-        """Z."""
-
-    @property
-    def label_count(self) -> int:
-        """Number of labels; 0: it takes none."""
-
-    @property
-    def w_dim(self) -> int:
-        """W."""
-
-    @property
-    def mapping(self) -> Mapping:
-        """The part that makes w's."""
-
-    @property
-    def synthesis(self) -> Synthesis:
-        """The part that makes images from them."""
-
-    @property
-    def layers(self) -> int:
-        """L."""
-
-    def map(self, latents: Tensor, labels: Tensor | None = None, *, track: bool = True) -> Tensor:
-        """Map latents [N, Z] and labels int64 [N] to w [N, W]."""
 
 
 class StyleGraph(nn.Module):
@@ -80,9 +24,8 @@ class StyleGraph(nn.Module):
 
     w_average: Tensor
 
-    def __init__(self, generator: StyleGenerator, data: DataInfo) -> None:
+    def __init__(self, generator: Stylegan2Generator, data: DataInfo) -> None:
         super().__init__()
-        assert isinstance(generator, nn.Module)
         self._data = data
         self._dtype = dtype_of(generator)
         self._layers = generator.layers
@@ -155,12 +98,12 @@ class LabelledStyleGraph(StyleGraph):
         return self._run(latents, labels, psi, mix_latents, mix, w, w_given, seeded_noise, constant_noise)
 
 
-def style_graph(generator: StyleGenerator, data: DataInfo) -> StyleGraph:
+def style_graph(generator: Stylegan2Generator, data: DataInfo) -> StyleGraph:
     """Return the graph's module for a generator, with labels if it takes them."""
     return (LabelledStyleGraph if generator.label_count else StyleGraph)(generator, data)
 
 
-def style_spec(generator: StyleGenerator) -> model_spec_pb2.StyleSpec:
+def style_spec(generator: Stylegan2Generator) -> model_spec_pb2.StyleSpec:
     """Return the manifest's description of a generator's mapping and noise."""
     spec = model_spec_pb2.StyleSpec(layers=generator.layers, w_dimension=generator.w_dim)
     if generator.synthesis.noise_sides:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ganserve._command_framework.options import UsageError, flag
 from ganserve._command_framework.process import DONE, complain, printable
+from ganserve._sample_options import read_controls, read_selection
 from ganserve_server.commands.bulk_options import BulkArguments, bulk_command, check_place
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ _EXAMPLES = (
     "ganserve generate -n 100000 --format png -o pictures                # folders of pictures",
     "ganserve generate -n 100000000 --format webdataset --ray auto --out s3://bucket/digits",
 )
-_MOST_INDEX, _MOST_PROPOSALS = 2**48, 1024
+_MOST_INDEX = 2**48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +76,8 @@ class GenerateArguments(BulkArguments):
 
 def _generate(arguments: GenerateArguments) -> int:
     _check(arguments)
-    controls = _controls(arguments.control)
-    select = None if arguments.select is None else _selection(arguments.select)
+    controls = tuple(sorted(read_controls(arguments.control).items()))
+    select = None if arguments.select is None else read_selection(arguments.select)
     config, elsewhere = arguments.config(), arguments.elsewhere()
     # onnxruntime takes a third of a second to import; refusals do not wait for it.
     from ganserve_server.bulk.model import find_package
@@ -154,32 +153,6 @@ def _labels(arguments: GenerateArguments, info: ModelInfo) -> NDArray[np.int64] 
     if arguments.labels is not None:
         return read_labels(arguments.labels, arguments.count, info)
     return label_numbers(info, arguments.label) if arguments.label else None
-
-
-def _controls(given: Sequence[str]) -> tuple[tuple[str, float], ...]:
-    """Read the controls, NAME=FLOAT each."""
-    controls: dict[str, float] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not name or not equals or not math.isfinite(number):
-            raise UsageError(f"--control {text}: not NAME=FLOAT. Write it like c0=0.5.")
-        if name in controls:
-            raise UsageError(f"--control {text}: sets {name} twice. Give each control once.")
-        controls[name] = number
-    return tuple(sorted(controls.items()))
-
-
-def _selection(text: str) -> tuple[str, int]:
-    """Read best-of:N or rejection:N."""
-    method, _, number = text.partition(":")
-    small = number.isascii() and number.isdecimal() and len(number) <= 4
-    if method not in ("best-of", "rejection") or not small or not 1 <= int(number) <= _MOST_PROPOSALS:
-        raise UsageError(f"--select {text}: not best-of:N or rejection:N with N in 1 to {_MOST_PROPOSALS}.")
-    return method, int(number)
 
 
 def _summary(job: SampleJob, info: ModelInfo, outcome: Outcome, place: str) -> str:

@@ -15,7 +15,7 @@ from ganserve_server.engine.bound_session import BoundSession
 from ganserve_server.engine.lone_calls import LoneCalls, Session, measure_lone_calls
 from ganserve_server.engine.providers import ON_CPU, OPENVINO
 from ganserve_server.engine.sessions import DTYPES, EngineConfig, Feed, PlainSession, trial_failure, uses_tf32
-from ganserve_server.error_text import listed, shown
+from ganserve_server.error_text import counted, listed, shown
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError
 
 _TRIALS = 5
@@ -158,7 +158,9 @@ class Engine:
         for tensor, result in zip(self._outputs, results, strict=True):
             if result.dtype.kind == "f" and not np.isfinite(result).all():
                 name = tensor.name
-                raise PackageError(f"a trial run with {count} samples: {self.file} gave {name} that is not finite")
+                raise PackageError(
+                    f"a trial run with {counted(count, 'sample')}: {self.file} gave {name} that is not finite"
+                )
         return results
 
     def _checked(self, feed: Feed, results: list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:

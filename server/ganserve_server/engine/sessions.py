@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ganserve_server.engine.cuda_capture_lock import CaptureLock
 from ganserve_server.engine.onnx_files import precision_of
 from ganserve_server.engine.providers import CPU, CUDA, ON_CPU, TENSORRT
+from ganserve_server.error_text import counted
 from ganserve_server.errors import EngineError, MemoryFullError, PackageError, ProviderError
 
 Feed = dict[str, NDArray[np.generic]]
@@ -193,7 +194,7 @@ def trial_failure(device: str, count: int, error: EngineError | MemoryFullError)
     """Return the error for a model whose trial run with `count` samples failed."""
     if isinstance(error, MemoryFullError):
         return PackageError(
-            f"a trial run with {count} samples found no memory left on {device}: lower --max-batch-size, raise "
-            "--gpu-memory-limit-mib where it is set, or serve fewer models there"
+            f"a trial run with {counted(count, 'sample')} found no memory left on {device}: lower --max-batch-size, "
+            "raise --gpu-memory-limit-mib where it is set, or serve fewer models there"
         )
-    return PackageError(f"a trial run with {count} samples failed: {error}")
+    return PackageError(f"a trial run with {counted(count, 'sample')} failed: {error}")

@@ -48,7 +48,7 @@ class Authenticator:
         return self._identities
 
     def look(self) -> bool:
-        """Read the file, and keys of issuers, again if they have changed; return whether something may be different.
+        """Read the files of identities and of issuers' keys again if they have changed; return whether they have.
 
         While the file is wrong, its last right content stays in use.
         """
@@ -69,33 +69,34 @@ class Authenticator:
             issuer.look()
         return before != (self._signature, [issuer.changes for issuer in self._issuers.values()])
 
+    def fetch_keys(self) -> None:
+        """Read the keys that come from addresses again if they are due; may wait for the network."""
+        for issuer in list(self._issuers.values()):
+            issuer.fetch()
+
     def identify(self, metadata: Iterable[tuple[str, Any]], certificate: bytes | None) -> Identity:
         """Return who sends a call; raise UnauthenticatedError. A token counts before a certificate."""
-        values = [value for key, value in metadata if key == "authorization"]
         try:
-            if values:
-                return self._of_header(values)
-            if certificate is not None:
-                return self._of_certificate(certificate)
-            raise UnauthenticatedError("no_credentials")
+            return self._identify(metadata, certificate)
         except UnauthenticatedError as error:
             self.failures[error.reason] += 1
             raise
 
-    def is_valid(self, identity: Identity) -> bool:
-        """Return whether an identity that was found is still right."""
-        if identity.expired:
+    def is_valid(self, identity: Identity, metadata: Iterable[tuple[str, Any]], certificate: bytes | None) -> bool:
+        """Return whether what showed an identity still shows it, with its models and no fewer roles."""
+        try:
+            now = self._identify(metadata, certificate)
+        except UnauthenticatedError:
             return False
-        if self._identities is None:
-            return True
-        if identity.issuer:
-            return identity.issuer in self._issuers
-        if identity.proof:
-            now = self._identities.tokens.get(identity.proof)
-        else:
-            rules = self._identities.certificates
-            now = next((rule.identity for rule in rules if rule.identity.name == identity.name), None)
-        return now is not None and now.roles >= identity.roles and now.models == identity.models
+        return now.name == identity.name and now.roles >= identity.roles and now.models == identity.models
+
+    def _identify(self, metadata: Iterable[tuple[str, Any]], certificate: bytes | None) -> Identity:
+        values = [value for key, value in metadata if key == "authorization"]
+        if values:
+            return self._of_header(values)
+        if certificate is not None:
+            return self._of_certificate(certificate)
+        raise UnauthenticatedError("no_credentials")
 
     def _of_header(self, values: list[Any]) -> Identity:
         value = values[0]

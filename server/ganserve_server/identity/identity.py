@@ -65,11 +65,21 @@ class Identity:
         return time.time() >= self.expires
 
 
+class Denials:
+    """Counts what roles did not allow."""
+
+    count = 0
+
+
 STRANGER = Identity(name="", roles=frozenset(), models=ModelPatterns(()))
 """Somebody whom the server does not know, in calls that anybody may make."""
 
 running_identity: contextvars.ContextVar[Identity | None] = contextvars.ContextVar("running_identity", default=None)
 """Who made the running call; None outside calls, and in servers that know nobody: everything is allowed."""
+
+
+running_denials: contextvars.ContextVar[Denials | None] = contextvars.ContextVar("running_denials", default=None)
+"""Where the running call is counted if its caller's roles do not allow it; None outside calls."""
 
 
 def may_see(model: str) -> bool:
@@ -88,4 +98,6 @@ def require_role(role: Role) -> None:
     """Raise PermissionDeniedError if the running call's identity lacks a role that its request needs."""
     identity = running_identity.get()
     if identity is not None and role not in identity.roles:
+        if (denials := running_denials.get()) is not None:
+            denials.count += 1
         raise PermissionDeniedError(f"this request needs the role {role}, which {identity.name} does not have")

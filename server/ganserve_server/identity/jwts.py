@@ -8,7 +8,8 @@ import re
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ _ALGORITHMS: dict[str, tuple[str, ...]] = {
 _CLAIMS = ["exp", "iss", "aud", "sub"]
 _LEEWAY_S = 10.0  # between this machine's clock and the issuer's
 _SUBJECT = re.compile(r"[!-~]{1,128}")
-_MOST_KEYS_BYTES = 2**20
+_MOST_KEYS_BYTES, _READ_BYTES = 2**20, 2**16
 _FETCH_TIMEOUT_S, _FETCH_EVERY_S, _FETCH_AGAIN_S = 5.0, 300.0, 10.0
 _log = logging.getLogger(__name__)
 
@@ -49,34 +50,44 @@ class Issuer:
         self._signature: object = None
         self._fetched = self._next_fetch = 0.0
         self._wanted = threading.Event()
-        self.look(starting=True)
-
-    def look(self, *, starting: bool = False) -> None:
-        """Read the keys again if the file has changed, or the address is due; may wait for the network."""
         if self._remote:
-            now = time.monotonic()
-            due = now >= self._next_fetch or (self._wanted.is_set() and now >= self._fetched + _FETCH_AGAIN_S)
-            if not due:
-                return
-            self._wanted.clear()
-            self._fetched = now
+            self.fetch()
         else:
-            signature = self._file_signature()
-            if signature == self._signature and not starting:
-                return
-            self._signature = signature
-        try:
-            keys = _read_keys(self._fetch() if self._remote else Path(self.settings.keys).read_bytes())
-        except (OSError, ValueError) as error:
-            message = f"the keys of issuer {self.settings.issuer}: {self.settings.keys}: cannot be read: {error}"
-            self._next_fetch = time.monotonic() + _FETCH_AGAIN_S
-            if starting and not self._remote:
-                raise StartupError(f"--identities: {message}. Name a JWKS file, or an https:// address.") from error
-            _log.warning("%s; %s", message, "the old ones stay in use" if self._keys else "its tokens are refused")
+            self._signature = self._file_signature()
+            if problem := self._read(Path(settings.keys).read_bytes):
+                raise StartupError(f"--identities: {problem}. Name a JWKS file, or an https:// address.")
+
+    def look(self) -> None:
+        """Read the keys again if their file has changed."""
+        if self._remote or (signature := self._file_signature()) == self._signature:
             return
-        self._next_fetch = time.monotonic() + _FETCH_EVERY_S
-        self._keys = keys
+        self._signature = signature
+        self._warn(self._read(Path(self.settings.keys).read_bytes))
+
+    def fetch(self) -> None:
+        """Read the keys again if they come from an address, and it is time; may wait for the network."""
+        now = time.monotonic()
+        due = now >= self._next_fetch or (self._wanted.is_set() and now >= self._fetched + _FETCH_AGAIN_S)
+        if not self._remote or not due:
+            return
+        self._wanted.clear()
+        self._fetched = now
+        problem = self._read(self._fetch)
+        self._next_fetch = time.monotonic() + (_FETCH_AGAIN_S if problem else _FETCH_EVERY_S)
+        self._warn(problem)
+
+    def _read(self, read: Callable[[], bytes]) -> str:
+        """Take the keys that `read` returns; return the problem if they are wrong, and keep the old ones."""
+        try:
+            self._keys = _read_keys(read())
+        except (OSError, ValueError, HTTPException) as error:
+            return f"the keys of issuer {self.settings.issuer}: {self.settings.keys}: cannot be read: {error}"
         self.changes += 1
+        return ""
+
+    def _warn(self, problem: str) -> None:
+        if problem:
+            _log.warning("%s; %s", problem, "the old ones stay in use" if self._keys else "its tokens are refused")
 
     def verify(self, token: str) -> Identity:
         """Return the identity that a token proves; raise UnauthenticatedError."""
@@ -97,13 +108,13 @@ class Issuer:
                 leeway=_LEEWAY_S,
                 options={"require": _CLAIMS, "strict_aud": False},
             )
+            return self._identity(claims)
         except jwt.ExpiredSignatureError as error:
             raise UnauthenticatedError("expired") from error
         except jwt.InvalidAudienceError as error:
             raise UnauthenticatedError("other_audience") from error
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
             raise UnauthenticatedError("bad_jwt") from error
-        return self._identity(claims)
 
     def _key(self, header: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
         """Return the key that a header names, which is only looked up in the keys that are known."""
@@ -143,11 +154,15 @@ class Issuer:
 
     def _fetch(self) -> bytes:
         opener = urllib.request.build_opener(_NoRedirects)
+        data, end = bytearray(), time.monotonic() + _FETCH_TIMEOUT_S
         with opener.open(self.settings.keys, timeout=_FETCH_TIMEOUT_S) as answer:
-            data: bytes = answer.read(_MOST_KEYS_BYTES + 1)
-        if len(data) > _MOST_KEYS_BYTES:
-            raise ValueError(f"has more than {_MOST_KEYS_BYTES} bytes")
-        return data
+            while part := answer.read1(_READ_BYTES):
+                data += part
+                if len(data) > _MOST_KEYS_BYTES:
+                    raise ValueError(f"has more than {_MOST_KEYS_BYTES} bytes")
+                if time.monotonic() > end:
+                    raise TimeoutError(f"takes longer than {_FETCH_TIMEOUT_S:g} s")
+        return bytes(data)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -50,12 +50,14 @@ class MonitoringEndpoint:
         not_ready_because: Callable[[], str],
         providers: Callable[[], Sequence[str]],
         tls: ServerTls | None = None,
-        admit: Callable[[str, str | None, bytes | None], int] = lambda *_: 200,
+        admit: Callable[[str, str | None, bytes | None, str], int] = lambda *_: 200,
+        are_alive: Callable[[], bool] = lambda: True,
     ) -> None:
         """Open the port (0: a free one) and begin to answer; raise StartupError if the port cannot be opened.
 
-        With `tls` it speaks HTTPS only. `admit` returns the status of a path for a caller's authorization header and
-        certificate (DER): 200, or why it is refused.
+        With `tls` it speaks HTTPS only. `admit` returns the status of a path for a caller's authorization header,
+        certificate (DER) and address: 200, or why it is refused. `are_alive` returns whether the event loops of further
+        processes work.
 
         `not_ready_because` returns "" if calls are answered; `providers` the execution providers that run models.
         """
@@ -63,6 +65,7 @@ class MonitoringEndpoint:
         self._not_ready_because = not_ready_because
         self._providers = providers
         self._admit = admit
+        self._are_alive = are_alive
         self._loop = asyncio.get_running_loop()
         server_class = _Server6 if ":" in host else _Server
         try:
@@ -86,12 +89,12 @@ class MonitoringEndpoint:
         path, method = environment["PATH_INFO"], environment["REQUEST_METHOD"]
         if method not in ("GET", "HEAD"):
             status, text = "405 Method Not Allowed", "only GET and HEAD"
-        elif (code := self._admit(path, environment.get("HTTP_AUTHORIZATION"), environment.get(_CERTIFICATE))) != OK:
+        elif (code := self._admit(path, *_shown_by(environment))) != OK:
             status, text = _REFUSALS[code]
         elif path == "/metrics":
             return self._metrics(environment, start_response)
         elif path == "/healthz":
-            alive = self._loop_answers()
+            alive = self._loop_answers() and self._are_alive()
             status, text = ("200 OK", "ok") if alive else (_UNAVAILABLE, "the server's event loop does not answer")
         elif path == "/readyz":
             reason = self._not_ready_because()
@@ -113,6 +116,11 @@ class MonitoringEndpoint:
         except RuntimeError:  # it is closed
             return False
         return turned.wait(_LOOP_TIMEOUT_S)
+
+
+def _shown_by(environment: WSGIEnvironment) -> tuple[str | None, bytes | None, str]:
+    """Return the authorization header, the certificate and the address of a request."""
+    return environment.get("HTTP_AUTHORIZATION"), environment.get(_CERTIFICATE), environment["REMOTE_ADDR"]
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):

@@ -17,6 +17,7 @@ _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
     "taskName",
     "request_id",
     "trace_ids",
+    "process_number",
 }
 
 
@@ -27,6 +28,17 @@ def set_up_logging(level: str, log_format: LogFormat) -> None:
     handler.addFilter(_add_request_id)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+
+
+def name_process(number: int) -> None:
+    """Add the number of this process to its lines, where several serve together."""
+
+    def add(record: logging.LogRecord) -> bool:
+        record.process_number = number
+        return True
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(add)
 
 
 def _add_request_id(record: logging.LogRecord) -> bool:
@@ -46,6 +58,8 @@ class TextFormatter(logging.Formatter):
         """Return the line, without a traceback."""
         # Messages quote clients and files, which must neither begin a new log line nor control a terminal.
         line = _printable(super().formatMessage(record))
+        if number := getattr(record, "process_number", 0):
+            line = f"{line} [process {number}]"
         request_id = getattr(record, "request_id", "")
         return f"{line} [request id {request_id}]" if request_id else line
 
@@ -73,6 +87,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if number := getattr(record, "process_number", 0):
+            fields["process"] = number
         if request_id := getattr(record, "request_id", ""):
             fields["request_id"] = request_id
         trace_id, span_id = getattr(record, "trace_ids", ("", ""))

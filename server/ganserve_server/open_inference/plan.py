@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_server.error_text import MOST_SHOWN, and_others, listed, shown
+from ganserve_server.error_text import MOST_SHOWN, and_others, counted, listed, shown
 from ganserve_server.models.latents import MAX_INDEX, draw_seed
 from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.model import CriticWork, GeneratorWork, Labels
@@ -210,7 +210,9 @@ def _plan_generator(
         for name in [*(name for name, is_given in given.items() if is_given), *(["controls"] if controls else [])]:
             parameters.findings.invalid(name, _NOT_WITH_LATENTS)
         if w is not None and len(w) != len(latents):
-            findings.invalid("inputs.w.shape", f"has {len(w)} samples, latents has {len(latents)}: make them the same")
+            findings.invalid(
+                "inputs.w.shape", f"has {counted(len(w), 'sample')}, latents has {len(latents)}: make them the same"
+            )
         check_answer_size(len(latents), sample_bytes, limits, "inputs.latents.shape", findings)
         labels = _labels(info, tensors.get("labels"), len(latents), findings)
         work = GeneratorWork(latents=cast("NDArray[np.float32]", latents), labels=labels, style=style)
@@ -259,7 +261,7 @@ def _labels(info: ModelInfo, tensor: NDArray[np.generic] | None, count: int, fin
     known = len(info.label_names)
     wrong = np.flatnonzero((labels < 0) | (labels >= known))
     if len(labels) not in {1, count}:
-        problem = f"has {len(labels)} labels; expected 1, or one for each of the {count} samples"
+        problem = f"has {counted(len(labels), 'label')}; expected 1, or one for each of {counted(count, 'sample')}"
         findings.invalid("inputs.labels.shape", problem)
     if len(wrong):
         findings.invalid(

@@ -1,5 +1,6 @@
 """Refuse requests that a full queue has no room for, and say when to retry."""
 
+from ganserve_server.error_text import counted
 from ganserve_server.errors import QueueFullError
 from ganserve_server.queue.lanes import Lanes, Priority, WorkT
 from ganserve_server.queue.statistics import GraphStatistics
@@ -26,9 +27,10 @@ class Admission:
             return
         self._statistics.rejected += 1
         retry_after_s = queued / samples_per_s if samples_per_s else 1.0
+        waiting = f"{counted(queued, 'sample')} {'waits' if queued == 1 else 'wait'} already"
         raise QueueFullError(
-            f"{self._name}: {queued} samples wait already and {count} more would exceed "
-            f"{self._max_queued_samples}: try again later or ask another replica",
+            f"{self._name}: {waiting} and {count} more would exceed {self._max_queued_samples}: "
+            "try again later or ask another replica",
             # Two digits are enough, and make many refusals in a row equal, so that they can be cached.
             retry_after_s=float(f"{min(max(retry_after_s, _MIN_RETRY_S), _MAX_RETRY_S):.2g}"),
         )

@@ -15,6 +15,7 @@ import contextlib
 import time
 from dataclasses import dataclass, field
 
+from ganserve_server.error_text import counted
 from ganserve_server.errors import QueueFullError
 
 MOST_AT_WORK = 128
@@ -44,6 +45,10 @@ class Caller:
     """Calls that have their turn."""
     reading: int = 0
     """Requests that arrive."""
+    slow: int = 0
+    """Those of them that have taken a while."""
+    large_until: float = 0.0
+    """The time until which its requests arrive one by one, because a large one came."""
     held_bytes: int = 0
     """Memory that its calls hold."""
     waiting: collections.deque[asyncio.Future[None]] = field(default_factory=collections.deque)
@@ -74,7 +79,8 @@ class Callers:
             caller = self._callers[key] = Caller(key)
         elif caller.calls >= self._most_calls:
             raise QueueFullError(
-                f"{caller.calls} calls of {key} run already, the most for one caller: wait for their answers",
+                f"{counted(caller.calls, 'call')} of {key} {'runs' if caller.calls == 1 else 'run'} already, the most "
+                "for one caller: wait for an answer",
                 retry_after_s=_RETRY_S,
             )
         caller.calls += 1

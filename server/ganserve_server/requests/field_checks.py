@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
-from ganserve_server.error_text import MOST_SHOWN, and_others, enum_name, listed, shown
+from ganserve_server.error_text import MOST_SHOWN, and_others, counted, enum_name, listed, shown
 from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.model import Labels, Model
 from ganserve_server.queue.lanes import Priority
@@ -56,7 +56,8 @@ def check_labels(
         )
         return None
     if len(labels) not in {1, count}:
-        findings.invalid(field, f"has {len(labels)} entries; expected 1, or one for each of the {count} samples")
+        each = "" if count == 1 else f", or one for each of the {count} samples"
+        findings.invalid(field, f"has {len(labels)} entries; expected 1{each}")
         return None
     return _label_indices(info, indices, findings) if indices else _labels_by_name(info, names, findings)
 
@@ -144,7 +145,7 @@ def check_answer_size(
     if count > most:
         findings.invalid(
             field,
-            f"is {count} samples of {sample_bytes} bytes with their latents, more than the "
+            f"is {counted(count, 'sample')} of {sample_bytes} bytes with their latents, more than the "
             f"{limits.max_response_bytes} bytes of one answer; ask for at most {most}{instead}",
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
-from ganserve_server.error_text import enum_name
+from ganserve_server.error_text import counted, enum_name
 from ganserve_server.models.latents import MAX_INDEX, draw_seed
 from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.model import GeneratorWork, Model
@@ -202,7 +202,9 @@ def _check_latents(
         findings.invalid("offset", f"is {request.offset} with latents, which have no sequence: leave it out")
     latents = check_tensor(request.latents, "latents", tensor_pb2.DATA_TYPE_FLOAT32, (info.latent_dimension,), findings)
     if latents is not None and len(latents) != request.count:
-        findings.invalid("latents.shape", f"has {len(latents)} latents, count is {request.count}: make them the same")
+        findings.invalid(
+            "latents.shape", f"has {counted(len(latents), 'latent')}, count is {request.count}: make them the same"
+        )
     _need_labels("latents", info, request, findings)
     return cast("NDArray[np.float32] | None", latents)
 
@@ -260,6 +262,6 @@ def _check_w(info: ModelInfo, request: gan_service_pb2.SampleRequest, findings: 
     shape = info.style.layers, info.style.w_dimension
     w = check_tensor(request.w, "w", tensor_pb2.DATA_TYPE_FLOAT32, shape, findings)
     if w is not None and len(w) != request.count:
-        findings.invalid("w.shape", f"has {len(w)} samples' w's, count is {request.count}: make them the same")
+        findings.invalid("w.shape", f"has {counted(len(w), 'sample')}, count is {request.count}: make them the same")
     _need_labels("w", info, request, findings)
     return nothing if w is None else w

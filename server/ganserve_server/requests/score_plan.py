@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve.v1 import gan_service_pb2, tensor_pb2
-from ganserve_server.error_text import enum_name
+from ganserve_server.error_text import counted, enum_name
 from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.model import Labels, Model
 from ganserve_server.pictures.formats import FORMATS, is_image
@@ -111,8 +111,8 @@ def _check_files(
     if count > most:
         findings.invalid(
             field,
-            f"has {count} files, at {info.sample_bytes} bytes of pixels each more than the {limits.max_decoded_bytes} "
-            f"bytes of one request; send at most {most} at a time, or a stream of them",
+            f"has {counted(count, 'file')}, at {info.sample_bytes} bytes of pixels each more than the "
+            f"{limits.max_decoded_bytes} bytes of one request; send at most {most} at a time, or a stream of them",
         )
         return ()
     return tuple(images.files)

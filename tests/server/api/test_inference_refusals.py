@@ -63,7 +63,7 @@ def refusal(stub: service_pb2_grpc.GRPCInferenceServiceStub, request: service_pb
         ("tiny", GIVEN | {"latents": LATENTS.astype("V2")}, "inputs.latents.datatype", "is BF16; expected FP32"),
         ("tiny", GIVEN | {"latents": LATENTS * np.nan}, "inputs.latents", "not finite in 3 rows, first in row 0"),
         ("tiny", GIVEN | {"labels": LABELS + 1}, "inputs.labels", "has 3 in row 0; model 'tiny' has the labels 0 to 2"),
-        ("tiny", GIVEN | {"labels": -LABELS}, "inputs.labels", "has -2 in row 0 (and 1 others"),
+        ("tiny", GIVEN | {"labels": -LABELS}, "inputs.labels", "has -2 in row 0 (and 1 other"),
         ("tiny", GIVEN | {"labels": LABELS[:2]}, "inputs.labels.shape", "has 2 labels; expected 1, or one for each of"),
         ("tiny", GIVEN | {"labels": LABELS.astype(np.int32)}, "inputs.labels.datatype", "is INT32; expected INT64"),
         ("tiny", GIVEN | {"labels": LABELS.reshape(1, 3)}, "inputs.labels.shape", "is [1, 3]; expected [N]"),

@@ -15,6 +15,7 @@ from ganserve_server.identity.certificates import identity_of
 from ganserve_server.identity.identity import ModelPatterns
 from ganserve_server.identity.settings_file import read_identities
 from ganserve_server.identity.token_editor import add_token, remove_tokens
+from ganserve_server.identity.tokens import digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ def test_a_token_proves_an_identity_until_it_is_removed(file: CallerFile) -> Non
     authenticator = Authenticator(file.file)
     identity = authenticator.identify(header(token), None)
     assert (identity.name, identity.roles) == ("app", {"sample"})
-    assert authenticator.is_valid(identity)
+    assert authenticator.is_valid(identity, header(token), None)
     for wrong in (token[:-1], token + "x", token.upper(), late, "x"):
         with pytest.raises(UnauthenticatedError):
             authenticator.identify(header(wrong), None)
@@ -44,27 +45,42 @@ def test_a_token_proves_an_identity_until_it_is_removed(file: CallerFile) -> Non
     file.remove("app")
     assert authenticator.look()
     assert not authenticator.look(), "nothing has changed since"
-    assert not authenticator.is_valid(identity)
+    assert not authenticator.is_valid(identity, header(token), None)
     with pytest.raises(UnauthenticatedError):
         authenticator.identify(header(token), None)
 
 
 def test_fewer_rights_end_an_identity_and_more_do_not(file: CallerFile) -> None:
-    file.add("app", entry("app", '["sample"]'))
+    shown = "x" * 43
+    file.add("app", entry("app", '["sample"]', token=shown))
     authenticator = Authenticator(file.file)
-    [token] = read_identities(file.file).tokens.values()
+    identity = authenticator.identify(header(shown), None)
     for roles, models, valid in (
         ('["sample", "score"]', '["*"]', True),
         ('["score"]', '["*"]', False),
         ('["sample"]', '["a"]', False),
     ):
-        file.add("app", entry("app", roles, models))
+        file.add("app", entry("app", roles, models, shown))
         authenticator.look()
-        assert authenticator.is_valid(token) is valid
+        assert authenticator.is_valid(identity, header(shown), None) is valid
+    assert not authenticator.failures, "nobody was refused"
 
 
-def entry(name: str, roles: str, models: str = '["*"]') -> str:
-    return f'[[tokens]]\nname = "{name}"\nsha256 = "{"0" * 64}"\nroles = {roles}\nmodels = {models}\n'
+def entry(name: str, roles: str, models: str = '["*"]', token: str = "x") -> str:
+    return f'[[tokens]]\nname = "{name}"\nsha256 = "{digest(token).hex()}"\nroles = {roles}\nmodels = {models}\n'
+
+
+def test_a_certificate_is_valid_while_its_own_entry_is(file: CallerFile, authority: Authority) -> None:
+    one, other = (authority.sign(name).certificate.read_bytes() for name in ("one", "other"))
+    file.add("a", '[[certificates]]\nname = "worker"\nsubject = "CN=one"\nroles = ["sample"]\n')
+    file.add("b", '[[certificates]]\nname = "worker"\nsubject = "CN=other"\nroles = ["score"]\n')
+    authenticator = Authenticator(file.file)
+    identities = [authenticator.identify((), certificate) for certificate in (one, other)]
+    assert [authenticator.is_valid(who, (), by) for who, by in zip(identities, (one, other), strict=True)] == [True] * 2
+    file.remove("b")
+    authenticator.look()
+    assert authenticator.is_valid(identities[0], (), one)
+    assert not authenticator.is_valid(identities[1], (), other)
 
 
 def test_a_wrong_file_keeps_the_identities(file: CallerFile, caplog: pytest.LogCaptureFixture) -> None:

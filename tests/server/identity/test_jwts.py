@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import http.server
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from callers import AUDIENCE, ISSUER, CallerFile, Keys
 from ganserve_server.errors import StartupError, UnauthenticatedError
+from ganserve_server.identity import jwts
 from ganserve_server.identity.authenticator import Authenticator
 from ganserve_server.identity.tokens import MOST_BYTES
 
@@ -75,6 +77,7 @@ def test_a_jwt_proves_an_identity(authenticator: Authenticator, keys: Keys, kid:
         ({"exp": None}, "bad_jwt"),
         ({"exp": "soon"}, "bad_jwt"),
         ({"exp": 1e400}, "bad_jwt"),
+        ({"exp": 10**400}, "bad_jwt"),
         ({"nbf": 4_000_000_000}, "bad_jwt"),
         ({"iat": 4_000_000_000}, "bad_jwt"),
         ({"sub": None}, "bad_jwt"),
@@ -172,6 +175,26 @@ def test_keys_follow_their_file(authenticator: Authenticator, keys: Keys) -> Non
     assert authenticator.identify([("authorization", f"Bearer {keys.token(header={'kid': 'ec'})}")], None)
 
 
+def test_a_jwt_is_valid_while_its_key_and_its_roles_are(
+    authenticator: Authenticator, keys: Keys, file: CallerFile
+) -> None:
+    header = [("authorization", f"Bearer {keys.token(['sample'])}")]
+    identity = authenticator.identify(header, None)
+    keys.write([*reversed(keys.entries())])
+    authenticator.look()
+    assert authenticator.is_valid(identity, header, None), "its key is still there"
+    for more in ('roles = { painters = ["sample"] }', 'models = ["other"]', 'roles_claim = "groups"'):
+        file.issuer(keys.file.name, more)
+        authenticator.look()
+        assert not authenticator.is_valid(identity, header, None), more
+    file.issuer(keys.file.name)
+    authenticator.look()
+    assert authenticator.is_valid(identity, header, None)
+    keys.write(keys.entries()[1:])
+    authenticator.look()
+    assert not authenticator.is_valid(identity, header, None), "its key is gone"
+
+
 @pytest.mark.parametrize(
     "entries",
     [
@@ -208,6 +231,7 @@ def test_claims_can_have_other_names_and_roles(keys: Keys, file: CallerFile) -> 
 def key_server(keys: Keys) -> Iterator[tuple[str, list[str]]]:
     """Serve the keys by HTTP; yield the address, and the paths that were asked for."""
     asked: list[str] = []
+    over = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -218,6 +242,16 @@ def key_server(keys: Keys) -> Iterator[tuple[str, list[str]]]:
                 self.end_headers()
                 return
             body = keys.file.read_bytes()
+            if self.path == "/slow":
+                self.send_response(200)
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    while self.wfile.write(b" ") and not over.wait(0.05):
+                        pass
+                return
+            if self.path == "/nonsense":
+                self.wfile.write(b"\0" * 100)
+                return
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -228,6 +262,7 @@ def key_server(keys: Keys) -> Iterator[tuple[str, list[str]]]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", asked
+        over.set()
         server.shutdown()
 
 
@@ -242,23 +277,29 @@ def test_keys_come_from_an_address(
     assert authenticator.identify([("authorization", f"Bearer {keys.token()}")], None)
     for _ in range(50):  # names of keys that do not exist must not become a flood of requests to the issuer
         refused(authenticator, f"Bearer {keys.token(header={'kid': 'new'})}")
-        authenticator.look()
+        authenticator.fetch_keys()
     assert asked == ["/keys"]
     now += 11
-    authenticator.look()
+    authenticator.fetch_keys()
     assert asked == ["/keys"] * 2, "a new key's name was seen"
 
 
 def test_an_address_that_does_not_answer_refuses_its_tokens(
-    keys: Keys, file: CallerFile, key_server: tuple[str, list[str]], caplog: pytest.LogCaptureFixture
+    keys: Keys,
+    file: CallerFile,
+    key_server: tuple[str, list[str]],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     address, asked = key_server
-    for path in (f"{address}/moved", "http://127.0.0.1:9/keys"):
+    monkeypatch.setattr(jwts, "_FETCH_TIMEOUT_S", 0.5)
+    for path in (f"{address}/moved", f"{address}/slow", f"{address}/nonsense", "http://127.0.0.1:9/keys"):
+        caplog.clear()
         file.issuer(path)
         authenticator = Authenticator(file.file)
         assert refused(authenticator, f"Bearer {keys.token()}") == "unknown_key"
         assert "cannot be read" in caplog.text
-    assert asked == ["/moved"], "redirects are not followed"
+    assert asked == ["/moved", "/slow", "/nonsense"], "redirects are not followed"
 
 
 @pytest.mark.parametrize("keys_at", ["http://id.example.org/keys", "ftp://127.0.0.1/keys", "file:///etc/passwd"])

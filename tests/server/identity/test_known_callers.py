@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import threading
 import time
 import urllib.error
@@ -16,10 +17,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import InferenceServerClient, InferenceServerException, service_pb2, service_pb2_grpc
 
-from callers import CallerFile, Keys
+from callers import PAST, CallerFile, Keys
 from ganserve import TLS, AccessDenied, AsyncClient, Client, InvalidRequest, ModelNotFound
 from ganserve._commands import main
 from ganserve.v1 import admin_service_pb2, admin_service_pb2_grpc, gan_service_pb2, gan_service_pb2_grpc
+from ganserve_server.identity.identity import ROLES
 from repositories import wait_for
 from server_process import ServerProcess, running_server
 
@@ -118,6 +120,33 @@ def test_a_token_does_not_leave_the_machine_in_plain_text(target: str) -> None:
     assert "secret" not in str(caught.value)
     Client(target, token="secret-token", token_over_plain_text=True).close()
     Client(target, token="secret-token", tls=True).close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("authorization", "Bearer secret"),
+        ("proxy-authorization", "Basic secret"),
+        ("cookie", "id=secret"),
+        ("x-api-key", "secret"),
+        ("x-amz-security-token", "secret"),
+        ("key-bin", b"secret"),
+        ("x-from", "Bearer secret"),
+        ("x-from", "gsv_secret"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_credentials_in_metadata_do_not_either(kind: type[Any], name: str, value: str | bytes) -> None:
+    remote, metadata = "10.1.2.3:50051", {"x-team": "shop", "monkey": "1", name: value}
+    with pytest.raises(
+        InvalidRequest, match=rf"^metadata: has {name}, which would travel to .* in plain text"
+    ) as caught:
+        kind(remote, metadata=metadata)
+    assert "secret" not in str(caught.value).replace("x-amz-security", "")
+    kind(remote, metadata=metadata, token_over_plain_text=True)
+    kind(remote, metadata=metadata, tls=True)
+    kind("localhost", metadata=metadata)
+    kind(remote, metadata={"x-team": "shop", "monkey": "1"})
 
 
 @pytest.mark.parametrize(
@@ -285,13 +314,60 @@ def http(served: Served, path: str, token: str | None = None) -> int:
         return error.code
 
 
-def test_metrics_need_a_role_and_probes_do_not(served: Served, app: str) -> None:
-    scraper = served.change(served.callers.token, "scraper", "metrics")
-    assert http(served, "/metrics") == 401
-    assert http(served, "/metrics", "wrong") == 401
+def test_metrics_need_a_role_and_probes_do_not(served: Served) -> None:
+    """The matrix of the HTTP port: each path for each role and each way to show it."""
+    callers, keys = served.callers, served.keys
+    refused: list[str | None] = [None, "wrong"]
+    for role in ROLES:
+        refused += [callers.token(f"late-{role}", role, expires=PAST), callers.token(f"revoked-{role}", role)]
+        refused += [
+            keys.token([role], aud="other"),
+            keys.token([role], exp=10**9),
+            keys.token([role], header={"kid": "x"}),
+        ]
+    right = {role: [callers.token(f"http-{role}", role), keys.token([role])] for role in ROLES}
+    served.change(callers.token, "last", "sample")
+    assert http(served, "/metrics", right["metrics"][0]) == 200
+    for role in ROLES:
+        callers.remove(f"revoked-{role}")
+    served.change(callers.remove, "last")
+    assert {http(served, "/metrics", token) for token in refused} == {401}
+    for role, tokens in right.items():
+        assert {http(served, "/metrics", token) for token in tokens} == {200 if role == "metrics" else 403}, role
+    for path in ("/healthz", "/readyz"):
+        assert {http(served, path, token) for token in (*refused, *right["sample"])} == {200}
+
+
+def test_refusals_of_http_are_counted_and_logged(served: Served, app: str) -> None:
+    scraper = served.callers.token("counter", "metrics")
+    sampler = served.change(served.callers.token, "sampler-only", "sample")
+
+    def counted() -> tuple[float, float]:
+        [denied] = re.findall(r"^ganserve_denied_total (\S+)", metrics(served, scraper), re.MULTILINE)
+        [unknown] = re.findall(r'refused_callers_total{reason="unknown_token"} (\S+)', metrics(served, scraper))
+        return float(denied), float(unknown)
+
+    before = counted()
     assert http(served, "/metrics", app) == 403
-    assert http(served, "/metrics", scraper) == 200
-    assert http(served, "/healthz") == http(served, "/readyz") == 200
+    assert http(served, "/metrics", "gsv_secret-of-http") == 401
+    with raw(served, sampler) as (channel, metadata):  # a request inside a stream counts, too
+        request = service_pb2.ModelInferRequest(model_name="tiny.critic")
+        list(service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(iter([request]), metadata=metadata))
+    assert counted() == (before[0] + 2, before[1] + 1)
+    lines = [json.loads(line) for line in served.server.log.splitlines() if "GET " in line]
+    refused = {line["code"]: line for line in lines if line["method"] == "GET '/metrics'"}
+    assert refused["UNAUTHENTICATED"]["reason"] == "unknown_token"
+    assert refused["PERMISSION_DENIED"]["caller"] == "app"
+    assert all(line["request_id"] and line["peer"] == "127.0.0.1" for line in refused.values())
+    assert "secret-of-http" not in served.server.log
+
+
+def metrics(served: Served, token: str) -> str:
+    request = urllib.request.Request(
+        f"{served.server.metrics_url}/metrics", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return str(answer.read(), "utf-8")
 
 
 def test_refusals_are_counted_and_logged_without_secrets(served: Served, app: str) -> None:
@@ -304,10 +380,7 @@ def test_refusals_are_counted_and_logged_without_secrets(served: Served, app: st
     with Client(served.address, token=scraper, max_attempts=1) as client, pytest.raises(AccessDenied) as denied:
         client.models()
     assert denied.value.code == "PERMISSION_DENIED"
-    request = urllib.request.Request(
-        f"{served.server.metrics_url}/metrics", headers={"Authorization": f"Bearer {scraper}"}
-    )
-    text = urllib.request.urlopen(request, timeout=20).read().decode()
+    text = metrics(served, scraper)
     assert 'ganserve_refused_callers_total{reason="unknown_token"}' in text
     assert "ganserve_denied_total" in text
     lines = [json.loads(line) for line in served.server.log.splitlines() if line.startswith("{")]

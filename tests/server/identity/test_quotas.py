@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,19 @@ def test_a_changed_quota_still_counts_calls_that_run() -> None:
         quotas.enter(app(), only(Quota(concurrent_calls=2)))
     before.leave()
     quotas.enter(app(), only(Quota(concurrent_calls=2)))
+
+
+def test_tokens_of_one_name_do_not_refill_each_others_quota(clock: Clock) -> None:
+    quotas, entered = Quotas(), 0
+    settings = QuotaSettings(roles={"sample": Quota(requests_per_s=2), "score": Quota(requests_per_s=1)})
+    for _ in range(20):
+        for role in ("sample", "score"):
+            with contextlib.suppress(QuotaError):
+                quotas.enter(app("app", role), settings)
+                entered += 1
+    assert 1 <= entered <= 2, "a second's worth"
+    clock.now += 1
+    assert quotas.enter(app("app", "sample"), settings)
 
 
 def test_samples_a_second_are_paid_back(clock: Clock) -> None:

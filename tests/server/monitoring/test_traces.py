@@ -272,7 +272,7 @@ def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(Exception, match=next(iter(wrong))):
             read_configuration([], wrong)
-    with pytest.raises(UsageError, match=r"PROTOCOL http/json: not a choice\. Give one of grpc, http/protobuf\.$"):
+    with pytest.raises(UsageError, match=r"PROTOCOL http/json: not a choice\. Give one of grpc, http\.$"):
         read_configuration([], {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"})
     with pytest.raises(ValueError, match="--trace-ratio nan: must be 0 to 1"):
         ServerConfig(trace_ratio=float("nan"))

@@ -142,9 +142,7 @@ def test_errors_name_the_files_that_do_not_fit(gan: GanService) -> None:
     good, noise = file_of(np.zeros((8, 8, 1), np.uint8)), np.random.default_rng(0).integers(0, 256, (8, 8, 1), np.uint8)
     large, tall = file_of(np.zeros((9, 8, 1), np.uint8)), file_of(np.zeros((90, 8, 1), np.uint8), WEBP)
     assert refused(gan, "gray", PNG, good, large).startswith("file 1 is 8 x 9 pixels; expected 8 x 8 (width x height)")
-    assert refused(gan, "gray", PNG, good, large, good, large).startswith(
-        "file 1 (and 1 others are wrong too) is 8 x 9"
-    )
+    assert refused(gan, "gray", PNG, good, large, good, large).startswith("file 1 (and 1 other is wrong too) is 8 x 9")
     assert "is 8 x 90 pixels" in refused(gan, "gray", WEBP, tall)
     assert "is not a WEBP file (" in refused(gan, "gray", WEBP, good)
     assert "is not a JPEG file (" in refused(gan, "gray", JPEG, good)

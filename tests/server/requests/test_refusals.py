@@ -64,7 +64,7 @@ INVALID_SAMPLE_REQUESTS = [
     *[({"count": 1, "truncation": t}, {"truncation": "finite number above 0"}) for t in (0, -1, NAN, float("inf"))],
     ({"count": 1, "label_indices": [3]}, {"label_indices": "is 3; model 'tiny' has the labels 0 to 2"}),
     ({"count": 2, "label_indices": [0, 2**32 - 1]}, {"label_indices": "entry 1 is 4294967295"}),
-    ({"count": 3, "label_indices": [5, 1, 6]}, {"label_indices": "entry 0 is 5 (and 1 others"}),
+    ({"count": 3, "label_indices": [5, 1, 6]}, {"label_indices": "entry 0 is 5 (and 1 other"}),
     (
         {"count": 1, "label_names": ["four"]},
         {"label_names": "is 'four'; model 'tiny' has the labels 'zero', 'one'"},
@@ -243,7 +243,7 @@ INVALID_SCORE_REQUESTS = [
         {"samples": images(1, b"png"), "label_indices": [0, 1]},
         {
             "samples.images.encoding": "is ENCODING_RAW; expected ENCODING_PNG, ENCODING_JPEG or ENCODING_WEBP",
-            "label_indices": "has 2 entries; expected 1, or one for each of the 1 samples",
+            "label_indices": "has 2 entries; expected 1",
         },
     ),
     (
@@ -252,7 +252,7 @@ INVALID_SCORE_REQUESTS = [
     ),
     (
         {"samples": images(2, b"", b"x"), "label_indices": [0]},
-        {"samples.images.files": "file 0 (and 1 others are wrong"},
+        {"samples.images.files": "file 0 (and 1 other is wrong"},
     ),
     (
         {

@@ -87,6 +87,9 @@ class TrainCommand(Command):
             raise UsageError(
                 missing if not first or first.startswith("-") else f"PRESET {first}: no such preset. {likely}"
             )
+        from ganserve_training.commands.unknown_flags import refuse_unknown
+
+        refuse_unknown(first if first in ABOUT else "mnist", argv)
         # OpenMP threads that spin while they wait are 10 % faster on an idle machine, but 67 % slower on a busy one.
         # OpenMP reads it once, when torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from ganserve._command_framework.options import UsageError, flag, options_of
 from ganserve._command_framework.parsing import app_of, parse
-from ganserve_training.commands.familiar_options import refuse_familiar
 from ganserve_training.commands.train_options import options_of_config
 from ganserve_training.config import TrainConfig, allowed_choices, with_choices
 from ganserve_training.config.choices import misplaced
@@ -53,7 +52,6 @@ def read_arguments(argv: Sequence[str]) -> TrainArguments:
     """Read the command's arguments, the preset first; raise UsageError or, for contradictions, ConfigError."""
     preset, *words = argv
     words = [word.replace("--progressive.", "--networks.") for word in words]  # Their name until 2026-11.
-    refuse_familiar(words)
     words = with_data(words)
     defaults = preset_defaults(preset, chosen(preset, words))
     words = _with_both_ends(words, defaults.config)
@@ -112,7 +110,6 @@ def _data_words(words: Sequence[str]) -> tuple[int, int, str] | None:
 
 def given_options(preset: str, words: Sequence[str]) -> frozenset[str]:
     """Return the options among the arguments, such as "out" and "data.size"."""
-    refuse_familiar(words)
     words = with_data(words)
     defaults = preset_defaults(preset, chosen(preset, words))
     words = _with_both_ends(words, defaults.config)

@@ -19,6 +19,7 @@ from ganserve_training.evaluation.reference import data_config
 from ganserve_training.evaluation.result import Evaluation
 from ganserve_training.evaluation.verdict import compare, sum_up
 from ganserve_training.evaluation.yardsticks import FeatureLoader, Yardsticks
+from ganserve_training.networks.own_code import failures_told
 from ganserve_training.run.command_progress import Steps
 from ganserve_training.run.run_folder import RunFolder, Which
 from ganserve_training.run.trained_model import draw_samples, load_trained
@@ -43,6 +44,7 @@ class Subject:
     are those of `draw_samples` with this seed."""
 
 
+@failures_told()
 def evaluate_run(
     run: Path,
     options: EvaluationOptions | None = None,

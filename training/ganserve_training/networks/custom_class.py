@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +14,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ganserve_training.errors import ConfigError
-from ganserve_training.files import reason_of
 from ganserve_training.networks.adaptation import (
     Adaptation,
     Adapted,
@@ -29,21 +26,13 @@ from ganserve_training.networks.adaptation import (
 )
 from ganserve_training.networks.config import Shape
 from ganserve_training.networks.critic_output import CriticOutput, as_output
+from ganserve_training.networks.own_code import exits_raise, is_from_user, name_network, raised
 from ganserve_training.options.checks import flag
 
 TOLERANCE = 1e-4
 MOVES = (0.01, 0.1)
 """Standard deviations of noise on the weights, which shows the effect of labels and noise that the first weights
 hide."""
-
-
-def _raised(error: Exception) -> str:
-    """Return what the user's code raised, on one line, and where."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is ours
-    library = str(Path(torch.__file__).parent)
-    theirs = [frame for frame in frames if not frame.filename.startswith(("<", library, importlib.__file__))]
-    where = f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +50,12 @@ class YourClass:
     def refusal(self, problem: str, fix: str) -> ConfigError:
         """Return an error about this class."""
         return ConfigError(f"{self.named}: {problem}. {fix}.")
+
+    def failed(self, what: str, error: BaseException) -> ConfigError:
+        """Return the error about one that the user's code raised; raise that again if it is a Ctrl-C."""
+        if not is_from_user(error):
+            raise error
+        return ConfigError(f"{self.named}: {what} {raised(error)}. Correct it.")
 
     def construct(self, offered: dict[str, Any]) -> nn.Module:
         """Return an instance, built with the offered keywords that its constructor takes."""
@@ -81,13 +76,15 @@ class YourClass:
             )
             raise self.refusal(problem, fix)
         try:
-            made = factory(**{name: value for name, value in offered.items() if takes_all or name in named})
-        except Exception as error:  # The user's code may raise anything.
-            raise ConfigError(f"{self.named}: cannot be constructed: {_raised(error)}") from error
+            with exits_raise():
+                made = factory(**{name: value for name, value in offered.items() if takes_all or name in named})
+        except BaseException as error:  # The user's code may raise anything.
+            raise self.failed("its constructor", error) from error
         if not isinstance(made, nn.Module):
             raise ConfigError(
                 f"{self.named}: must be a class of torch.nn.Module (it returned a {type(made).__name__})."
             )
+        name_network(made, self.named)
         return made
 
     def _import(self) -> Any:
@@ -97,15 +94,16 @@ class YourClass:
             fix = f"Write its import path, such as {dotted}:{name}, and set PYTHONPATH to the folder that it begins in"
             raise self.refusal("is a file, not an import path", fix)
         try:
-            module = importlib.import_module(module_name)
+            with exits_raise():
+                module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
                 fix = "Install it"
                 raise self.refusal(f"{module_name} imports {error.name}, which is not installed", fix) from error
             fix = "Install your package, or set PYTHONPATH to the folder that holds it"
             raise self.refusal(f"there is no module {error.name}", fix) from error
-        except Exception as error:  # The user's code may raise anything.
-            raise ConfigError(f"{self.named}: importing {module_name} raised {_raised(error)}") from error
+        except BaseException as error:  # The user's code may raise anything.
+            raise self.failed(f"importing {module_name}", error) from error
         found = getattr(module, name, None)
         if not callable(found):
             networks = (value for value in vars(module).values() if isinstance(value, type))
@@ -119,12 +117,11 @@ class YourClass:
         training = network.training
         network.eval()
         try:
-            with torch.no_grad():
+            with exits_raise(), torch.no_grad():
                 return network(inputs.clone(), labels)
-        except Exception as error:  # The user's code may raise anything.
+        except BaseException as error:  # The user's code may raise anything.
             given = f"{list(inputs.shape)}, {'None' if labels is None else f'labels int64 {list(labels.shape)}'}"
-            raised = f"called with ({given}) raised {_raised(error)}"
-            raise ConfigError(f"{self.named}: {raised}") from error
+            raise self.failed(f"called with ({given}) it", error) from error
         finally:
             network.train(training)
 
@@ -205,7 +202,7 @@ class YourClass:
         try:
             copies = [network, *(moved(network, by) for by in MOVES)]
         except Exception as error:  # The user's attributes may raise anything.
-            problem = f"can't be copied, as averaging and export need: {reason_of(error)}"
+            problem = f"can't be copied, as averaging and export need: copying {raised(error)}"
             fix = "Leave locks, files, generators and other live objects out of its attributes"
             raise self.refusal(problem, fix) from error
         before = {name: item.detach().clone() for name, item in _state(network)}

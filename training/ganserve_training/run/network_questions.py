@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from ganserve_training.config import TrainConfig
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.errors import ConfigError
-from ganserve_training.files import reason_of
 from ganserve_training.networks import NetworkPair, as_output, build_networks
 from ganserve_training.networks.batch_statistics import PackedCritic
 from ganserve_training.networks.build import resolve_conditioning
 from ganserve_training.networks.custom import CustomConfig
+from ganserve_training.networks.own_code import raised
 from ganserve_training.networks.problems import BrokenNetworkError, Problems
 from ganserve_training.options.checks import flag
 from ganserve_training.run.network_trials import (
@@ -127,7 +127,7 @@ def check_derivatives(config: TrainConfig, pair: NetworkPair, data: DataInfo, de
         except Exception as error:  # The user's code may raise anything.
             raise ConfigError(
                 f"{path}: has no gradient with respect to its samples, from which the generator learns: "
-                f"{reason_of(error)}. Use differentiable operations alone, without .detach() or .item()."
+                f"its backward pass {raised(error)}. Use differentiable operations alone, without .detach() or .item()."
             ) from error
         expect_finite(path, "gradient", [gradient])
         if not twice:
@@ -160,7 +160,7 @@ def _needing_two(config: TrainConfig) -> list[str]:
 
 
 def _no_second(path: str, error: Exception, needing: list[str]) -> str:
-    said = reason_of(error)
+    said = f"that {raised(error)}"
     remedy = next((fix for word, fix in _REMEDIES.items() if word in said), "Use operations that have one")
     options = [option for option in needing if option.startswith("--")]
     without = f", or train without: {' 0 '.join(options)} 0" if options else ""

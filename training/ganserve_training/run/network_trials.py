@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from ganserve_training.config import TrainConfig
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.errors import ConfigError
-from ganserve_training.files import reason_of
 from ganserve_training.networks import NetworkPair, as_output
 from ganserve_training.networks.adaptation import Adapted, moved
 from ganserve_training.networks.custom_class import own_optimisers
 from ganserve_training.networks.latents import LatentPrior
+from ganserve_training.networks.own_code import raised
 from ganserve_training.networks.problems import Problems
 from ganserve_training.options.checks import flag
 
@@ -171,7 +171,7 @@ def check_step(config: TrainConfig, pair: NetworkPair, data: DataInfo, device: t
             raise
         except Exception as error:  # The user's code may raise anything.
             raise ConfigError(
-                f"{path}: a step of training fails, though it works in eval mode: {reason_of(error)}. Operations in "
+                f"{path}: a step of training fails, though it works in eval mode: it {raised(error)}. Operations in "
                 "place, such as x += y or inplace=True, are a usual reason."
             ) from error
     gradients = [weight.grad for weight in generator.parameters() if weight.grad is not None]

@@ -14,8 +14,10 @@ from ganserve_training.config.fitting import Fit
 from ganserve_training.config.serialisation import check_same_config
 from ganserve_training.data import load_split
 from ganserve_training.data.describe_samples import describe_samples
+from ganserve_training.data.extremes import extreme_share
 from ganserve_training.errors import CheckpointError, ConfigChangedError, ConfigError
 from ganserve_training.files import reading, remove_temporary_files
+from ganserve_training.networks.own_code import failures_told
 from ganserve_training.run import launcher_environment as launched
 from ganserve_training.run.checkpoint import (
     Checkpoint,
@@ -55,6 +57,7 @@ class RunResult:
     """Steps that the run is to have in all; they may have followed the data."""
 
 
+@failures_told()
 def train(
     config: TrainConfig,
     out: Path,
@@ -88,6 +91,7 @@ def train(
         TroubleError: The diagnosis found that training failed, with `on_trouble` "stop".
         StoppedError: `stop_signal` returned a signal.
         CheckpointError: Every checkpoint is damaged, or one can't be written.
+        NetworkFailedError: A network of the user's own raised an error.
         LostProcessError: Another of the processes ended.
     """
     if threads is not None and threads < 1:
@@ -112,7 +116,9 @@ def train(
             return RunResult(step, step, 0.0, stopped=step < config.steps, steps=config.steps)
         processes = processes or open_processes(device)
         samples = load_split(config.data, "train", report=lambda bad: say(console, f"skipped: {bad.message()}"))
-        fitted = fit.to_data(config, samples.info, len(samples)) if fit is not None and is_new else None
+        fitted = None
+        if fit is not None and is_new:
+            fitted = fit.to_data(config, samples.info, len(samples), extreme_share(samples))
         config = config if fitted is None else fitted.config
         with cpu_threads(threads or default_threads(samples.info)):
             first_step, started, cpu_started = step, time.perf_counter(), time.process_time()

@@ -16,6 +16,7 @@ from ganserve_training.errors import CheckpointError, ConfigError, DataError
 from ganserve_training.files import reading
 from ganserve_training.networks import build_networks
 from ganserve_training.networks.latents import LatentPrior
+from ganserve_training.networks.own_code import failures_told
 from ganserve_training.run.checkpoint import Checkpoint, best_checkpoint_path, load_checkpoint, load_latest_checkpoint
 from ganserve_training.run.checkpoint_weights import load_weights
 from ganserve_training.run.run_folder import RunFolder, Which
@@ -45,6 +46,7 @@ class TrainedModel:
     """Why the figures can't be read; empty: they can, or there are none."""
 
 
+@failures_told()
 def load_trained(run: Path, which: Which = "auto", *, trust: bool = False) -> TrainedModel:
     """Return the networks of a run.
 

@@ -10,7 +10,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from ganserve_server.errors import PermissionDeniedError, UnauthenticatedError
-from ganserve_server.identity.identity import STRANGER, Identity, running_identity
+from ganserve_server.identity.identity import STRANGER, Denials, Identity, running_denials, running_identity
 from ganserve_server.identity.quotas import CallerQuota, Quotas, running_quota
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ class Guard:
         """
         self.closed = authenticator is not None
         """True if callers must be known."""
-        self.denied = 0
-        """Number of calls that an identity's roles did not allow."""
+        self.denials = Denials()
+        """Calls, and requests of streams, that an identity's roles did not allow."""
         self.quotas = Quotas()
         """What each caller has used."""
         self._authenticator = authenticator
         self._certificates = certificates
         self._open_health = open_health
-        self._streams: set[Call] = set()
+        self._streams: dict[Call, bytes | None] = {}  # with the certificates of their clients
 
     def admit(self, call: Call, context: Context, rule: Rule | None) -> None:
         """Let in a call of a method with this rule.
@@ -59,11 +59,12 @@ class Guard:
         assert self._authenticator is not None
         identity = self._identity(call, context, rule)
         running_identity.set(identity)
+        running_denials.set(self.denials)
         if identity is STRANGER:
             return
         call.who, call.identity = identity, identity.name
         if identity.roles.isdisjoint(rule.roles):
-            self.denied += 1
+            self.denials.count += 1
             roles = " or ".join(sorted(rule.roles))
             raise PermissionDeniedError(f"{identity.name} may not call {call.method}: it needs the role {roles}")
         settings = self._authenticator.identities
@@ -75,16 +76,16 @@ class Guard:
         """Let in a call that may last: it ends when its identity does."""
         self.admit(call, context, rule)
         if call.who is not None:
-            self._streams.add(call)
-            _current_task().add_done_callback(lambda _: self._streams.discard(call))
+            self._streams[call] = self._certificate(context)
+            _current_task().add_done_callback(lambda _: self._streams.pop(call))
 
     def end_streams(self) -> int:
         """End the streams of identities that are no longer right, and return how many."""
         ended = 0
-        for call in list(self._streams):
+        for call, certificate in list(self._streams.items()):
             if call.revoked or call.who is None or self._authenticator is None:
                 continue
-            if not self._authenticator.is_valid(call.who):
+            if not self._authenticator.is_valid(call.who, call.metadata, certificate):
                 call.revoked = True
                 self._authenticator.failures[REVOKED] += 1
                 ended += 1
@@ -93,10 +94,7 @@ class Guard:
         return ended
 
     def _identity(self, call: Call, context: Context, rule: Rule) -> Identity:
-        certificate = None
-        if self._certificates:
-            shown: Any = context.auth_context()
-            certificate = next(iter(shown.get(_CERTIFICATE, ())), None)
+        certificate = self._certificate(context)
         assert self._authenticator is not None
         open_to_all = rule.open and self._open_health
         if open_to_all and certificate is None and not any(key == "authorization" for key, _ in call.metadata):
@@ -107,6 +105,14 @@ class Guard:
             if open_to_all:
                 return STRANGER
             raise
+
+    def _certificate(self, context: Context) -> bytes | None:
+        """Return the certificate that the client of a call has shown."""
+        if not self._certificates:
+            return None
+        shown: Any = context.auth_context()
+        certificate: bytes | None = next(iter(shown.get(_CERTIFICATE, ())), None)
+        return certificate
 
 
 def _current_task() -> asyncio.Task[object]:

@@ -29,7 +29,8 @@ from ganserve_server.api.grpc.open_inference_tensors import (
     write_response,
 )
 from ganserve_server.error_text import MOST_SHOWN
-from ganserve_server.errors import EngineError, RequestError, UnsupportedError, invalid_field
+from ganserve_server.errors import EngineError, PermissionDeniedError, RequestError, UnsupportedError, invalid_field
+from ganserve_server.monitoring.call_tracking import current_call
 from ganserve_server.open_inference.inference import Inference
 from ganserve_server.open_inference.plan import InferencePlan
 from ganserve_server.queue.ordered_stream import ReadAhead, in_order
@@ -167,6 +168,10 @@ async def _answered(response: Any) -> Any:
 def _stream_error(request: Any, error: RequestError) -> Any:
     code = status_code(error)
     message = status_message(error)
+    call = current_call.get()
+    if isinstance(error, PermissionDeniedError) and call is not None and not call.reason:  # once for each stream
+        call.reason = "denied"
+        _log.info("%s: a request of the stream was refused: %s", call.method, message)
     if isinstance(error, EngineError):
         _log.error("a request of a stream failed", exc_info=error)
         message = "the server failed; its log has the reason"

@@ -53,8 +53,6 @@ _OPTIONS = (
     ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING_CALLS),
     # Calls that are not read yet hold at most 64 KiB each: gRPC would let fast clients send megabytes.
     ("grpc.http2.bdp_probe", 0),
-    # A port in use is an error: two servers on one port would each get half of the calls.
-    ("grpc.so_reuseport", 0),
     # Clients may ping every 30 s, even between calls. By default gRPC allows one ping in 5 minutes, then sends GOAWAY
     # too_many_pings. (gRPC core calls this GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, with "recv".)
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -79,11 +77,13 @@ class GrpcServer:
         guard: Guard | None = None,
         parts: frozenset[Part] = EVERYTHING,
         tracer: CallTracer | None = None,
+        shares_port: bool = False,
     ) -> None:
         """Make the server; 0 seconds are no limit of a connection's age, or of its calls after that.
 
         With `tls` it encrypts the calls that come over TCP. `guard` knows who may call; without one, everybody may.
         `parts` are those that the address of `bind` answers; `bind_part` opens others. `tracer` traces calls.
+        With `shares_port` other processes listen on the same ports, which somebody has reserved for them.
         """
         limits = limits or Limits()
         self.gate = Gate(limits)
@@ -108,7 +108,9 @@ class GrpcServer:
             for name, seconds in (("age", max_connection_age_s), ("age_grace", max_connection_age_grace_s))
             if seconds
         )
-        self._options = (*_OPTIONS, *bounds, *ages)
+        # A port in use is an error: two servers on one port would each get half of the calls.
+        self._options = (*_OPTIONS, *bounds, *ages, ("grpc.so_reuseport", int(shares_port)))
+        self._shares_port = shares_port
         self._server = self._new_server(parts)
         self._others: list[grpc.aio.Server] = []
         self._parts = parts
@@ -168,7 +170,7 @@ class GrpcServer:
         host, _, port = address.rpartition(":")
         host = host.strip("[]")
         try:
-            number = check_addresses(host, int(port))
+            number = int(port) if self._shares_port else check_addresses(host, int(port))
             bracketed = f"[{host}]" if ":" in host else host
             if self._tls is None:
                 return server.add_insecure_port(f"{bracketed}:{number}")
