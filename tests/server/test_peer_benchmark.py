@@ -122,30 +122,35 @@ def test_a_failed_peer_is_a_row_with_its_reason(harness: None) -> None:
 
 
 def test_no_process_of_a_server_survives_or_goes_uncounted(tmp_path: Path) -> None:
-    orphan = (
-        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
-    )
+    orphan = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while time.process_time() < 0.05:
+    pass
+print(1, flush=True)
+time.sleep(600)
+"""
     parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {orphan!r}], start_new_session=True)"
     code = f"""
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, {str(PEERS)!r})
-import processes
-processes.adopt_orphans()
-processes._GRACE_S = 0.1
+import process_tree
+process_tree.adopt_orphans()
+process_tree._GRACE_S = 0.1
 log = Path({str(tmp_path / "log")!r})
 cores = sorted(os.sched_getaffinity(0))
-with processes.running([sys.executable, "-c", {parent!r}], log.parent, log, os.environ, cores[:1]) as process:
+with process_tree.running([sys.executable, "-c", {parent!r}], log.parent, log, os.environ, cores[:1]) as process:
     assert process.wait() == 0
     while not log.read_text():
         time.sleep(0.01)
-    (orphan,) = processes.descendants()
+    (orphan,) = process_tree.descendants()
     assert os.sched_getaffinity(orphan) == set(cores[:1])
     assert sorted(os.sched_getaffinity(0)) == cores
-    assert processes.cpu_seconds() > 0
-    mib, count = processes.memory_mib()
+    assert process_tree.cpu_seconds() > 0
+    mib, count = process_tree.memory_mib()
     assert (count, mib > 1) == (1, True)
-assert processes.descendants() == []
+assert process_tree.descendants() == []
 assert not Path(f"/proc/{{orphan}}").exists()
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

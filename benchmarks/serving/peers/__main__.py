@@ -24,9 +24,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(1, str(Path(__file__).parents[1]))
 
-import processes
+import process_tree
 from catalogue import NAMES, NOT_INSTALLABLE, OWN, PEERS
 from common import machine
 from environments import UnfitError, prepare
@@ -44,7 +44,7 @@ def main() -> int:
     arguments = parse()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    processes.adopt_orphans()
+    process_tree.adopt_orphans()
     try:
         if arguments.prepare is not None:
             return prepare_all(arguments.prepare or list(NAMES))
@@ -52,7 +52,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        processes.end_all()
+        process_tree.end_all()
 
 
 def compare(arguments: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import processes
+import process_tree
 from catalogue import PEERS
 from environments import FOLDER, UnfitError, environment, last_line
 from packages import SHAPES
@@ -117,7 +117,7 @@ def trial(server: Server, package: Path, loads: Sequence[tuple[int, int]], condi
     folder = Path(tempfile.mkdtemp(prefix="peer"))  # short: Ray's sockets have a path below it
     try:
         began = time.perf_counter()
-        with processes.running(
+        with process_tree.running(
             server.command(package, port), folder, log, _variables(server, folder), conditions.server_cores
         ) as process:
             try:
@@ -125,7 +125,7 @@ def trial(server: Server, package: Path, loads: Sequence[tuple[int, int]], condi
                 figures: dict[str, Any] = {"start_s": time.perf_counter() - began}
                 _check(server, address, package)
                 time.sleep(_REST_S)
-                figures["memory_mib"], figures["processes"] = processes.memory_mib()
+                figures["memory_mib"], figures["processes"] = process_tree.memory_mib()
                 figures["idle_cores"] = _idle_cores()
                 figures["loads"] = {
                     f"{n}x{concurrency}": _loaded(server, address, model, n, concurrency, conditions)
@@ -207,9 +207,9 @@ def _equal(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
 
 def _idle_cores() -> float:
     """Return how many cores the server keeps busy without requests."""
-    began, before = time.perf_counter(), processes.cpu_seconds()
+    began, before = time.perf_counter(), process_tree.cpu_seconds()
     time.sleep(_REST_S)
-    return (processes.cpu_seconds() - before) / (time.perf_counter() - began)
+    return (process_tree.cpu_seconds() - before) / (time.perf_counter() - began)
 
 
 def _loaded(
@@ -220,9 +220,9 @@ def _loaded(
     measured: dict[str, float] = {}
     for seconds in (min(_WARM_UP_S, conditions.seconds), conditions.seconds):
         command = [sys.executable, script, server.protocol, address, model, str(n), str(concurrency), str(seconds)]
-        before = processes.cpu_seconds()
+        before = process_tree.cpu_seconds()
         try:
-            with processes.affinity(conditions.client_cores):
+            with process_tree.affinity(conditions.client_cores):
                 done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + _CLIENT_S, check=False)
         except subprocess.TimeoutExpired:
             raise FailedError(f"n={n} C={concurrency}: its client hung") from None
@@ -231,7 +231,7 @@ def _loaded(
                 f"n={n} C={concurrency}: its client failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
             )
         measured = json.loads(done.stdout)
-        measured["server_cpu_ms"] = (processes.cpu_seconds() - before) * 1e3 / measured["requests"]
+        measured["server_cpu_ms"] = (process_tree.cpu_seconds() - before) * 1e3 / measured["requests"]
     measured["client_cpu_ms"] = measured["cpu_s"] * 1e3 / measured["requests"]
     measured["per_s"] = measured["requests"] / measured["seconds"]
     return measured

@@ -135,13 +135,12 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _reaped() -> list[int]:
-    """Reap own and adopted processes that have ended, and return the living."""
-    living = []
+    """Reap own and adopted processes that have ended, and return the others."""
+    left = []
     for pid in descendants():
-        with contextlib.suppress(OSError):
-            if int(_stat(pid)[1]) == os.getpid():
-                os.waitpid(pid, os.WNOHANG)
-        with contextlib.suppress(OSError):
-            if _stat(pid)[0] != "Z":
-                living.append(pid)
-    return living
+        reaped = 0
+        with contextlib.suppress(ChildProcessError):  # another process's child
+            reaped, _ = os.waitpid(pid, os.WNOHANG)
+        if not reaped and Path(f"/proc/{pid}").exists():
+            left.append(pid)
+    return left
