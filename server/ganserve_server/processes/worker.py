@@ -156,7 +156,9 @@ class Worker:
         def make(*arguments: Any, **options: Any) -> SharedRepository:
             return SharedRepository(*arguments, **options, agreement=self, change_all=self.change_all)
 
-        repository, report = load(self._config, self._trials, make, self._assignment.processes)
+        repository, report = load(
+            self._config, self._trials, make, self._assignment.processes, self._assignment.shared_weights
+        )
         assert isinstance(repository, SharedRepository)
         self._repository = repository
         return repository, report
