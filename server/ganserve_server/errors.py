@@ -20,6 +20,10 @@ class BulkError(GanserveServerError):
     """A job of `ganserve generate` or `ganserve score-bulk` cannot start or go on; the message says how to."""
 
 
+class JobError(BulkError):
+    """The options of such a job fit neither each other nor the model, the files or the place."""
+
+
 class PackageError(GanserveServerError):
     """A model package is broken; the message says where and why."""
 

@@ -6,9 +6,9 @@
 import math
 import re
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from ganserve_server.demo import MODELS as DEMO_MODELS
 
@@ -23,6 +23,8 @@ _COLLECTOR, _LIKE = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?"), "http://127.0
 _MOST_MESSAGE_MIB = 2**11 - 2
 _MOST_SECONDS = 10**6  # gRPC counts milliseconds in 32 bits
 _MOST_COUNT = 2**31 - 1
+_GPU_ONLY = ("devices", "cuda_graphs", "conv_search", "conv_layout", "tf32", "gpu_memory_limit_mib")
+_IGNORED_BY = {"cpu": _GPU_ONLY, "openvino": (*_GPU_ONLY, "spinning")}
 _RANGES = (  # setting, least, most, advice
     ("port", 0, 65535, " 0 picks a free one."),
     ("metrics_port", 0, 65535, " 0 picks a free one."),
@@ -231,11 +233,7 @@ class ServerConfig:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: must be {expected}.{advice}")
         if self.metrics_port and self.metrics_port == self.port:
             raise ValueError(f"--metrics-port {self.port}: is also --port, that of the calls. Give another one.")
-        if self.bfloat16 and self.provider != "openvino":
-            raise ValueError("--bfloat16: needs OpenVINO. Add --provider openvino.")
-        if self.batch_buckets and self.provider == "openvino":
-            buckets = " ".join(map(str, self.batch_buckets))
-            raise ValueError(f"--batch-buckets {buckets}: OpenVINO runs calls of any size. Leave it out.")
+        self._check_provider()
         if not self.devices or min(self.devices) < 0 or len(set(self.devices)) < len(self.devices):
             raise ValueError(f"--devices {' '.join(map(str, self.devices))}: must be distinct numbers of at least 0.")
         most, queued = self.batch_size, self.max_queued_samples
@@ -244,6 +242,25 @@ class ServerConfig:
                 raise ValueError(f"--batch-buckets {bucket}: must be 1 to --max-batch-size, which is {most}.")
         if queued < most:
             raise ValueError(f"--max-queued-samples {queued}: must be at least --max-batch-size, which is {most}.")
+
+    def _check_provider(self) -> None:
+        """Refuse options that the provider would ignore."""
+        if self.bfloat16 and self.provider != "openvino":
+            raise ValueError("--bfloat16: needs OpenVINO. Add --provider openvino.")
+        if self.batch_buckets and self.provider == "openvino":
+            buckets = " ".join(map(str, self.batch_buckets))
+            raise ValueError(f"--batch-buckets {buckets}: OpenVINO runs calls of any size. Leave it out.")
+        for name in _IGNORED_BY.get(self.provider, ()):
+            value, default = getattr(self, name), _DEFAULTS[name]
+            if value not in (default, "off"):  # CUDA graphs are off there
+                given = "" if value is True else f" {_shown(value)}"
+                problem = f"has no effect with --provider {self.provider}"
+                raise ValueError(f"--{name.replace('_', '-')}{given}: {problem}. Leave it out.")
+
+    def on_cpu(self) -> Self:
+        """Return these settings for onnxruntime on the CPU."""
+        others = {name: _DEFAULTS[name] for name in (*_GPU_ONLY, "bfloat16")}
+        return replace(self, provider="cpu", **others)
 
     def _check_marking(self) -> None:
         if (self.c2pa_certificate is None) != (self.c2pa_key is None):
@@ -297,6 +314,9 @@ class ServerConfig:
     def bracketed_host(self) -> str:
         """The host as written before a port: IPv6 addresses in brackets."""
         return bracketed(self.host)
+
+
+_DEFAULTS: dict[str, Any] = {each.name: each.default for each in fields(ServerConfig)}
 
 
 def bracketed(host: str) -> str:

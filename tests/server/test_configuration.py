@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,12 +106,37 @@ def _values(config: ServerConfig) -> dict[str, object]:
         ("port = ", r"--config .*serve\.toml: is not TOML: Invalid value .*\. Correct the file\.$"),
         ("bfloat16 = true", r"serve\.toml: bfloat16: needs OpenVINO\. Add --provider openvino\.$"),
         ('provider = "openvino"\nbatch_buckets = [8, 16]', r"batch_buckets 8 16: OpenVINO runs calls of any size\."),
+        *(
+            (
+                f'provider = "{provider}"\n{line}',
+                rf"serve\.toml: {re.escape(said)}: has no effect with provider {provider}\.",
+            )
+            for provider in ("cpu", "openvino")
+            for line, said in (
+                ("devices = [0, 1]", "devices 0 1"),
+                ('cuda_graphs = "on"', "cuda_graphs on"),
+                ('conv_search = "heuristic"', "conv_search heuristic"),
+                ('conv_layout = "nhwc"', "conv_layout nhwc"),
+                ("tf32 = true", "tf32"),
+                ("gpu_memory_limit_mib = 100", "gpu_memory_limit_mib 100"),
+            )
+        ),
+        (
+            'provider = "openvino"\nspinning = true',
+            r"spinning: has no effect with provider openvino\. Leave it out\.$",
+        ),
         ("port = 70000", r"serve\.toml: port 70000: must be 0 to 65535\. 0 picks a free one\.$"),
     ],
 )
 def test_bad_files_are_refused_with_a_message(write: Write, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read_configuration(["--config", write(text)], {})
+
+
+def test_settings_for_gpus_can_be_left_behind() -> None:
+    for_gpus = ServerConfig(devices=(0, 1), cuda_graphs="on", tf32=True, workers=3)
+    assert for_gpus.on_cpu() == ServerConfig(provider="cpu", workers=3)
+    assert ServerConfig(provider="cpu", cuda_graphs="off")  # they are
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,9 @@ class GeneratorInputs:
             raise BadUsageError(f"--truncation-input {given}: this is a control or noise already. Give it one role")
         inside = options.labels_at is not None
         own_labels = 0 if inside else self.label_count
-        self.latents = find_latents(graph, options.latents, own_labels, options.labels_input, taken)
+        self.latents = find_latents(
+            graph, options.latents, own_labels, options.labels_input, taken, labels_known=self.label_count > 0
+        )
         others = [*self.latents, *meant, *(tensor for _, tensor in self.noises)]
         flag = "--labels-input"
         self.labels: LabelInput | None = find_labels(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ganserve._command_framework.command import Command
 from ganserve._command_framework.options import UsageError, flag
 from ganserve._command_framework.process import BAD_USAGE, FAILED
-from ganserve_server.errors import GanserveServerError, StartupError
+from ganserve_server.errors import GanserveServerError, JobError, StartupError
 
 if TYPE_CHECKING:
     from ganserve_server.bulk.tasks import Elsewhere
@@ -88,6 +88,6 @@ def bulk_command(name: str, arguments: type[Any], action: Callable[[Any], int], 
         arguments=arguments,
         action=action,
         examples=examples,
-        exit_codes={StartupError: BAD_USAGE, GanserveServerError: FAILED},
+        exit_codes={StartupError: BAD_USAGE, JobError: BAD_USAGE, GanserveServerError: FAILED},
         interrupted="stopped. Run the same command again to continue: finished shards stay.",
     )

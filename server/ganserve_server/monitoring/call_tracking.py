@@ -44,6 +44,8 @@ class Call:
     """The memory that it holds."""
     trace: Trace | None = None
     """Its spans, if it is traced."""
+    slow = False
+    """True once its request has taken a while to arrive."""
     stalled = False
     """True once its client was cut off because it sent or read nothing."""
     request: object = None

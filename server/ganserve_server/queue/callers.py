@@ -45,6 +45,10 @@ class Caller:
     """Calls that have their turn."""
     reading: int = 0
     """Requests that arrive."""
+    slow: int = 0
+    """Those of them that have taken a while."""
+    large_until: float = 0.0
+    """The time until which its requests arrive one by one, because a large one came."""
     held_bytes: int = 0
     """Memory that its calls hold."""
     waiting: collections.deque[asyncio.Future[None]] = field(default_factory=collections.deque)

@@ -14,6 +14,7 @@ from grpc import StatusCode
 from grpc_status.rpc_status import from_call
 
 from ganserve.v1 import gan_service_pb2
+from ganserve_server.api.grpc import stalls as stalls_module
 from ganserve_server.requests.limits import Limits
 from half_requests import half_requests
 from in_process import InProcess, in_process_server
@@ -74,6 +75,32 @@ def test_half_requests_of_one_caller_leave_room_for_others(tmp_path: Path) -> No
             assert stalls._slots == slots - share
 
     run(tmp_path, scenario, stall_timeout_s=300, memory_limit_bytes=1)
+
+
+def test_large_requests_of_one_caller_arrive_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop copies all that have arrived before it does anything else."""
+    monkeypatch.setattr(stalls_module, "_LOOK_EVERY_S", 1000.0)
+
+    async def scenario(server: InProcess) -> None:
+        stalls = server.server.gate.stalls
+        large = gan_service_pb2.SampleRequest(count=1)
+        large.latents.data = bytes(2**21)
+        with half_requests(server.address, SAMPLE, count=3, declared=2**20, sent=1000):
+            await until(lambda: len(stalls._reading) == 3)
+        await until(lambda: nothing_held(server))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await server.gan.Sample(large, timeout=60)
+        with half_requests(server.address, SAMPLE, count=3, declared=2**20, sent=1000):
+            await until(lambda: (len(stalls._reading), len(stalls._waiting)) == (1, 2))
+            monkeypatch.setattr(stalls_module, "_LOOK_EVERY_S", 0.0)
+            stalls._look()  # the first takes a while by now
+            await until(lambda: not stalls._waiting)
+            assert len(stalls._reading) == 3
+        await until(lambda: nothing_held(server))
+        (caller,) = server.server.gate.callers._callers.values()
+        assert (caller.reading, caller.slow) == (0, 0)
+
+    run(tmp_path, scenario, stall_timeout_s=300)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="connections are closed on Linux only")

@@ -245,7 +245,7 @@ MIX = StyleMix(seed=7, from_layer=1)
         ({"noise": 9}, "noise: is 9; expected NOISE_MODE_SEEDED"),
         ({"model": "half", "noise": SEEDED}, "offers the noise none, constant; not seeded"),
         ({"model": "plain", "label_indices": [], "noise": SEEDED}, "lets requests choose no noise"),
-        ({"w": w_of(1, (4, LAYERS, W))}, "w.shape: has 4 samples' w's, count is 5"),
+        ({"w": w_of(1, (4, LAYERS, W))}, "w.shape: has 4 samples, count is 5"),
         ({"w": w_of(1, (5, LAYERS, W + 1))}, "w.shape: is [5, 3, 5]; expected [N, 3, 4]"),
         ({"w": w_of(1, (5, LAYERS * W))}, "w.shape: is [5, 12]"),
         ({"w": w_of(np.nan)}, "w.data: has values that are not finite in 5 rows"),

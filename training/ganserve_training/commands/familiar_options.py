@@ -1,4 +1,8 @@
-"""The options of other programs that people try first, and what to use here."""
+"""Answer options of other programs that people try first with what to use here."""
+
+from collections.abc import Iterable
+
+from ganserve._command_framework.options import UsageError
 
 
 def _both(end: str) -> str:
@@ -43,3 +47,10 @@ _RIGHT = {
     "the same command as before: it continues the run of --out": "resume continue resume-from",
 }
 ANSWERS = {f"--{name}": right for right, names in _RIGHT.items() for name in names.split()}
+
+
+def refuse_familiar(words: Iterable[str]) -> None:
+    """Raise UsageError for the first option that only other programs have, with what to use instead."""
+    for name in (word.partition("=")[0].replace("_", "-") for word in words):
+        if name in ANSWERS:
+            raise UsageError(f"{name}: no such option. Use {ANSWERS[name]}.")

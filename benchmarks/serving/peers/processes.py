@@ -1,0 +1,133 @@
+"""Start servers, count what all of their processes use, and end all of them.
+
+Servers such as Ray's start processes that outlive their parents. The harness adopts them (Linux: `subreaper`), so that
+all processes of a server are its descendants, and no other one is: it runs one server at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_PR_SET_CHILD_SUBREAPER = 36
+_GRACE_S = 15.0
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of all descendants that lose theirs."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], folder: Path, log: Path, variables: Mapping[str, str], cores: Sequence[int]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server on some cores in a folder, with its output in a file; end all of its processes after the block."""
+    with log.open("wb") as output, affinity(cores):
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=dict(variables),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is the harness's, which ends the server in its own way
+        )
+    try:
+        yield process
+    finally:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C leaves no process behind
+        try:
+            _end(process)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def affinity(cores: Sequence[int]) -> Iterator[None]:
+    """Start the processes of the block on these cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def descendants() -> list[int]:
+    """Return the processes that this one has started, and those that they have started, zombies too."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                children.setdefault(int(_stat(int(folder.name))[1]), []).append(int(folder.name))
+    found: list[int] = []
+    waiting = [os.getpid()]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of all descendants, and of those of their children that have ended."""
+    ticks = 0
+    for pid in descendants():
+        with contextlib.suppress(OSError):
+            ticks += sum(map(int, _stat(pid)[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mib() -> tuple[float, int]:
+    """Return the memory of all descendants, with shared pages in proportion (PSS), and how many there are."""
+    sizes = []
+    for pid in descendants():
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            sizes += [int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")]
+    return sum(sizes), len(sizes)
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat after the name: the state is 0, the parent 1, four CPU times 11 to 14."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the server to end, wait, and kill what is left of its processes."""
+    if process.poll() is None:
+        process.terminate()
+    deadline = time.monotonic() + _GRACE_S
+    while (left := _reaped(process)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    while left:  # a killed parent cannot start more, but may have done so just before
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+        left = _reaped(process)
+
+
+def _reaped(process: subprocess.Popen[bytes]) -> list[int]:
+    """Bury the dead and return the living."""
+    process.poll()
+    living = []
+    for pid in descendants():
+        with contextlib.suppress(OSError):
+            if pid != process.pid and int(_stat(pid)[1]) == os.getpid():
+                os.waitpid(pid, os.WNOHANG)
+        with contextlib.suppress(OSError):
+            if _stat(pid)[0] != "Z":
+                living.append(pid)
+    return living
