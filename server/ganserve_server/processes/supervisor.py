@@ -31,7 +31,7 @@ from ganserve_server.settings import ServerConfig
 _STEADY_S = 60.0  # after which a process that ends is replaced at once again
 _LONGEST_PAUSE_S = 30.0
 _END_GRACE_S = 10.0  # beyond the drain
-_MEETING_S = 15.0
+_MEETING_S = 60.0
 _OK, _FAILED = 0, 1
 _log = logging.getLogger(__name__)
 
