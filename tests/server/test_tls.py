@@ -337,7 +337,7 @@ def test_a_client_refuses_files_that_it_cannot_use(authority: Authority, tmp_pat
         (TLS(key=pair.key), "^tls.key: is given without its certificate"),
         (TLS(certificate=pair.certificate, key=other.key), "^tls.key: is .*, which does not belong to the certificate"),
         (TLS(certificate=pair.certificate, key=secret), "^tls.key: is .*, which is encrypted with a password"),
-        (TLS(certificate=garbage, key=pair.key), "^tls.certificate: is .*, which with the key .* is no pair in PEM"),
+        (TLS(certificate=garbage, key=pair.key), "^tls.certificate: is .*, and it is not a PEM pair with the key"),
         (TLS(server_name="a b"), "^tls.server_name: is 'a b'"),
         ("yes", "^tls: is a str; expected True, False, or TLS"),
     ):

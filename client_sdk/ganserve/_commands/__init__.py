@@ -5,7 +5,7 @@
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 no server answers, 130 interrupted (Ctrl-C), 141 the
 reader of the output has gone.
 """
-# The text above is the help of `ganserve`, which finds the command that was asked for and loads only its component.
+# The text above is the help of `ganserve`, which finds the command and loads only its component.
 
 import functools
 import importlib

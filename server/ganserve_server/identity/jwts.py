@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class Issuer:
-    """Verifies tokens of one issuer. Its keys come from a file, or from an address, which is asked again regularly."""
+    """Verifies tokens of one issuer. Its keys come from a file, or from an address, which it reads again regularly."""
 
     def __init__(self, settings: IssuerSettings) -> None:
         """Read the keys; raise StartupError if they are in a file that is wrong."""
@@ -194,7 +194,7 @@ def _read_keys(data: bytes) -> _Keys:
         algorithms = _ALGORITHMS.get(str(entry.get("crv") or entry.get("kty")), ())
         if (alone := entry.get("alg")) is not None:
             algorithms = tuple(name for name in algorithms if name == alone)
-        if not algorithms or "d" in entry:  # A secret key in public, or a symmetric one, is nobody's proof.
+        if not algorithms or "d" in entry:  # A published secret key, or a symmetric one, proves nothing.
             continue
         try:
             key = jwt.PyJWK(entry, algorithm=algorithms[0]).key

@@ -36,7 +36,7 @@ _MOST_REMEMBERED = 1024  # callers without calls are kept up to this number, bec
 
 @dataclass(slots=True, eq=False)
 class Caller:
-    """What one caller has in the server now."""
+    """Calls and bytes that one caller has in the server now."""
 
     key: str
     calls: int = 0

@@ -119,7 +119,7 @@ class CallHandler(grpc.GenericRpcHandler):
         method = details.method
         handler = next(filter(None, (service.service(details) for service in self._services)), None)
         rule = RULES.get(method)
-        if handler is None or rule is None:  # whoever adds a method says who may call it
+        if handler is None or rule is None:  # a new method needs a rule
             return None
         if method.startswith(_STANDARD_SERVICES):
             wrapped = self._wrap_standard(handler, method, rule)

@@ -138,7 +138,7 @@ class GrpcServer:
 
     @property
     def not_ready_because(self) -> str:
-        """Why calls are not answered now; empty if they are."""
+        """Return the reason why calls are not answered now; empty if they are."""
         if self._drain.announced:
             return "the server is shutting down"
         if not self._started:

@@ -1,7 +1,7 @@
 """Read requests in bounded numbers, and cut off clients that stall: half-sent requests, and answers that nobody reads.
 
-gRPC buffers a request while it arrives, up to the largest size. So at most so many arrive at once that they fit into a
-share of the memory, and a caller's at most half of these.
+gRPC buffers a request while it arrives, up to the largest size. So requests that arrive at once are limited to what
+fits into a share of the memory, and a caller's to half of that.
 
 gRPC's Python part copies a request on the event loop, 16 MiB in 3 to 8 ms, and all that have arrived in one go. So a
 caller that has lately sent large ones sends one at a time, unless that takes a while. Used on one event loop.
