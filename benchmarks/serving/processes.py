@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/serving/processes.py [--processes 1 2] [--rounds 40] [--seconds 0.4] [--json FILE]
 
 All servers run at once, and this process loads them in short turns, so that what else uses the machine disturbs them
-alike. The CPU time of a server is that of all its processes. `cores_give` is the model of more cores.
+alike. The CPU time of a server is that of all its processes. For comparison, as many servers of one process as the last
+number says run on ports of their own. `cores_give` is the model of more cores.
 """
 
 from __future__ import annotations
@@ -67,20 +68,26 @@ def main() -> None:
 
 async def measure(models: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     write_generator_package(models, arguments.model)
-    rounds: dict[str, list[dict[str, float]]] = {str(number): [] for number in arguments.processes}
+    numbers, connections = arguments.processes, arguments.connections
     seeds = itertools.count()
     async with contextlib.AsyncExitStack() as stack:
-        servers = {}
-        for number in arguments.processes:
+
+        async def started(number: int, connections: int) -> Server:
             flags = [] if number == 1 else ["--processes", str(number)]
             process, address = stack.enter_context(server(models, flags))
             stubs = []
-            for _ in range(arguments.connections):
+            for _ in range(connections):
                 options = [("grpc.use_local_subchannel_pool", 1)]
                 channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options=options))
                 await asyncio.wait_for(channel.channel_ready(), 60)
                 stubs.append(gan_service_pb2_grpc.GanServiceStub(channel))
-            servers[str(number)] = Server(family(process.pid), stubs)
+            return Server(family(process.pid), stubs)
+
+        servers = {str(number): await started(number, connections) for number in numbers}
+        apart = [await started(1, max(1, connections // numbers[-1])) for _ in range(numbers[-1])]
+        stubs = [stub for several in zip(*(one.stubs for one in apart), strict=True) for stub in several]
+        servers[f"{numbers[-1]} servers"] = Server([pid for one in apart for pid in one.pids], stubs)
+        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
         for index in range(arguments.rounds + 1):  # the first round warms up
             for number, one in servers.items():
                 done = await turn(one, arguments.model, arguments.concurrency, arguments.seconds, seeds)
@@ -170,14 +177,14 @@ def table(report: dict[str, Any]) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "| cores | one process, requests/s | one for each core | times |", "|---|---|---|---|"]
-    alone, together = next(iter(costs.values())), list(costs.values())[-1]
+    alone, together = next(iter(costs.values())), list(costs.values())[-2]
     for cores in CORES:
         (one, _), (_, several) = cores_give(cores, *alone), cores_give(cores, *together)
         lines.append(f"| {cores} | {one:,.0f} | {several:,.0f} | {several / one:.1f} |")
     lines.append("")
     for number, processes in report["memory_mib"].items():
         each = ", ".join(f"{one['rss']:.0f} / {one['pss']:.0f}" for one in processes)
-        lines.append(f"Memory with --processes {number}, RSS / PSS in MiB, a supervisor first: {each}")
+        lines.append(f"Memory of {number}, RSS / PSS in MiB of each process, a supervisor first: {each}")
     return "\n".join(lines) + "\n"
 
 

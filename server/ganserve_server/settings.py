@@ -116,9 +116,8 @@ class ServerConfig:
     """Let OpenVINO compute samples in bfloat16 (7 bits of mantissa): up to twice as fast, and samples differ by a few
     levels of 255. Scores stay in float32."""
     processes: int | Literal["auto"] = 1
-    """Server processes on the port, which share the settings' limits (Linux, TCP): more than one core can serve small
-    requests, and each process has the models. auto: as many as requests need beside the model's calls, which takes a
-    trial at the start."""
+    """Server processes on the port, which are one server and share its limits (Linux, TCP). Several use more cores for
+    small requests. auto: as many as requests need beside the model's calls, by a measurement at the start."""
     devices: tuple[int, ...] = (0,)
     """GPUs to use, by CUDA's numbers; each loads every model."""
     instances: int = 1

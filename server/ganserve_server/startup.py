@@ -1,6 +1,7 @@
 """Load the models that a configuration names, and report how they run."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2
@@ -45,14 +46,16 @@ def load(
     trials: TrialProcesses | None = None,
     kind: Callable[..., Repository] = Repository,
     processes: int = 1,
+    shared_weights: Path | None = None,
 ) -> tuple[Repository, str]:
     """Return the loaded repository and a report of its models; raise StartupError if there is nothing to serve.
 
     With `trials` each version is tried in another process first. `kind` makes the repository, and
-    `processes` share the machine.
+    `processes` share the machine, and the weights in a folder.
     """
     check_folder(config)
     choice, engine, batch = how_to_run(config, processes)
+    engine = replace(engine, shared_weights=shared_weights)
     repository = kind(
         config.folder,
         engine,

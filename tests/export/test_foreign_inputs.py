@@ -259,6 +259,16 @@ def test_inputs_for_noise_are_found(tmp_path: Path) -> None:
     assert_same_pixels(run(packaged, latents=LATENTS)[0], expected)
 
 
+@pytest.mark.parametrize(("given", "kind"), [("grain=uniform", "uniform"), ("grain", "normal")])
+def test_noise_of_a_stated_distribution(tmp_path: Path, given: str, kind: str) -> None:
+    nodes = [node("MatMul", "z w", "flat"), node("Add", "flat grain", "sum"), *TAIL]
+    inputs = {"z": (FLOAT, ["n", Z]), "grain": (FLOAT, ["n", 48])}
+    packaged = wrap(tmp_path, save(tmp_path / "g.onnx", nodes, inputs, IMAGE, SHAPE), noise_input=(given,), **NCHW)
+    noise = draw_noise(LATENTS, NoiseInput(name="n", distribution=kind), (48,), "seeded", 0)
+    expected = levels(np.tanh(LATENTS @ weight(Z, 48) + noise).reshape(-1, 3, 4, 4))
+    assert_same_pixels(run(packaged, latents=LATENTS)[0], expected)
+
+
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 def test_images_in_one_row(tmp_path: Path, layout: str) -> None:
     file = flat_generator(tmp_path / "g.onnx", [node("Tanh", "flat", "img")], (FLOAT, ["n", 48]))

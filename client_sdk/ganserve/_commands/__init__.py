@@ -9,6 +9,7 @@ reader of the output has gone.
 
 import functools
 import importlib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -75,6 +76,9 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         kind = "option" if name.startswith("-") else "command"
         raise UsageError(f"{name}: no such {kind}. {hint(name, commands(), '`ganserve --help` lists them.')}")
     entry = commands()[name]
+    if entry.module.startswith("ganserve._commands."):
+        # gRPC reads this when it is imported. By default it adds lines of its own to the one that says what is wrong.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         code: int = importlib.import_module(entry.module).main(arguments)
         return code

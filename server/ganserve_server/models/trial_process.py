@@ -61,6 +61,7 @@ class TrialProcesses:
             return
         # One session is enough, and to measure which is faster is for the server.
         once = replace(engine, instances=1, devices=engine.devices[:1], cuda_graphs="off", lone_threads=1)
+        once = replace(once, shared_weights=None)  # a trial opens no files
         if engine.conv_search == "measure":
             once = replace(once, conv_search="heuristic")
         if engine.conv_layout == "measure":

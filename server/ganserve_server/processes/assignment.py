@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ganserve_server.settings import ServerConfig
 
@@ -19,5 +20,7 @@ class Assignment:
     """How many processes there are."""
     usage_descriptor: int
     """File in which the quotas are counted; see `identity.shared_usage`."""
+    shared_weights: Path | None
+    """Folder of weights that the processes share."""
     memory_bytes: int
     """Most memory of a trial."""

@@ -122,7 +122,11 @@ class Fleet:
         """Return why no process answers calls; empty if one does."""
         if self.stopping:
             return "the server is shutting down"
-        reasons = {snapshot.not_ready_because for snapshot in self.snapshots()}
+        serving = self.serving()
+        if any(worker.last is None for worker in serving):
+            self.snapshots()
+        # Not new ones: readiness must not wait for a process that hangs beside others that answer.
+        reasons = {worker.last.not_ready_because for worker in serving if worker.last is not None}
         if "" in reasons:
             return ""
         return min(reasons, default="models are being loaded")

@@ -17,6 +17,7 @@ from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
 from ganserve_server.processes.metrics import ServiceCollector
 from ganserve_server.processes.ports import ReservedPort
 from ganserve_server.processes.supervisor import Supervisor
+from ganserve_server.processes.weights_folder import weights_folder
 from ganserve_server.protection import Protection
 from ganserve_server.settings import MOVABLE, Configuration, ServerConfig, bracketed
 
@@ -31,9 +32,10 @@ async def serve(configuration: Configuration, processes: int, why: str = "") -> 
     """
     config = configuration.config
     check_exposure(config)
-    with contextlib.ExitStack() as ports:
-        config = _with_ports(config, ports)
-        supervisor = Supervisor(replace(config, processes=1, metrics_port=None), processes)
+    with contextlib.ExitStack() as stack:
+        config = _with_ports(config, stack)
+        folder = stack.enter_context(weights_folder())
+        supervisor = Supervisor(replace(config, processes=1, metrics_port=None), processes, folder)
         say = _log_lines if config.log_format == "json" else _print
         protection = Protection(config)
         async with _monitored(config, supervisor, protection, say):

@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from ganserve_server.control_groups import usable_memory
@@ -30,7 +31,7 @@ from ganserve_server.settings import ServerConfig
 _STEADY_S = 60.0  # after which a process that ends is replaced at once again
 _LONGEST_PAUSE_S = 30.0
 _END_GRACE_S = 10.0  # beyond the drain
-_MEETING_S = 15.0
+_MEETING_S = 60.0
 _OK, _FAILED = 0, 1
 _log = logging.getLogger(__name__)
 
@@ -38,8 +39,12 @@ _log = logging.getLogger(__name__)
 class Supervisor:
     """The processes of a server, from start to stop."""
 
-    def __init__(self, config: ServerConfig, processes: int) -> None:
-        """Prepare to run so many processes with the settings, whose ports have their numbers."""
+    def __init__(self, config: ServerConfig, processes: int, shared_weights: Path | None) -> None:
+        """Prepare to run so many processes with the settings, whose ports have their numbers.
+
+        `shared_weights` is the folder of the weights that they share.
+        """
+        self._shared_weights = shared_weights
         self._config = config
         self._processes = processes
         self._usage_descriptor = make_usage_file(processes)
@@ -85,6 +90,7 @@ class Supervisor:
             index=index,
             processes=self._processes,
             usage_descriptor=self._usage_descriptor,
+            shared_weights=self._shared_weights,
             memory_bytes=config.load_memory_mib * 2**20 or usable_memory() // 2,
         )
         answers: dict[str, Callable[..., Any]] = {

@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 from ganserve_server.allocator import keep_freed_memory
+from ganserve_server.engine.choices import CHOICES
 from ganserve_server.errors import GanserveServerError, StartupError
 from ganserve_server.identity.shared_usage import SharedUsage
 from ganserve_server.lifecycle import bind_parts, end_now, first_of, make_server, run_until, start_server, stop_signal
@@ -80,6 +81,7 @@ class Worker:
             "snapshot": self._snapshot,
             "change": self._change,
         }
+        CHOICES.share(self.once)
         self._channel = Channel(connection, answers, self._abandoned)
         self._trials = TrialProcesses(
             timeout_s=self._config.load_timeout_s, memory_bytes=assignment.memory_bytes, agreement=self
@@ -156,7 +158,9 @@ class Worker:
         def make(*arguments: Any, **options: Any) -> SharedRepository:
             return SharedRepository(*arguments, **options, agreement=self, change_all=self.change_all)
 
-        repository, report = load(self._config, self._trials, make, self._assignment.processes)
+        repository, report = load(
+            self._config, self._trials, make, self._assignment.processes, self._assignment.shared_weights
+        )
         assert isinstance(repository, SharedRepository)
         self._repository = repository
         return repository, report

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
+from ganserve_server.engine.choices import Choices
 from ganserve_server.errors import QuotaError, StartupError
 from ganserve_server.identity.identity import Identity, ModelPatterns
 from ganserve_server.identity.quota_settings import Quota, QuotaSettings
@@ -28,7 +29,7 @@ from ganserve_server.requests.limits import Limits
 from ganserve_server.settings import ServerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 GIB = 2**30
 _REAPING = """
@@ -268,3 +269,24 @@ def test_changes_are_remembered_until_another_overrides_them() -> None:
 def test_orphans_are_reaped_and_own_children_left() -> None:
     done = subprocess.run([sys.executable, "-c", _REAPING], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "0", "1"]
+
+
+def test_a_choice_is_made_once_and_is_that_of_all_processes() -> None:
+    table = OnceTable()
+
+    def process(number: int) -> Choices:
+        def agree(key: object, choose: Callable[[], object]) -> object:
+            done, result = table.ask(number, repr(key))
+            if not done:
+                table.tell(number, repr(key), result := choose())
+            return result
+
+        choices = Choices()
+        choices.share(agree)
+        return choices
+
+    first, second = process(1), process(2)
+    assert first.make("layout", lambda: "nhwc") == "nhwc"
+    assert second.make("layout", lambda: "nchw") == "nhwc"
+    assert first.make("layout", lambda: "nchw") == "nhwc", "a further session of the same process"
+    assert Choices().make("layout", lambda: "nchw") == "nchw", "one process alone chooses by itself"

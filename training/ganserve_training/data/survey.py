@@ -80,7 +80,7 @@ def survey(config: DataConfig, *, skip_bad: bool) -> Survey:
         labels=_label_counts(samples) if config.labels == "use" else {},
         label_problem=problem,
         bad=bad[0] if bad else None,
-        how=samples.origin.how,
+        how=samples.origin.in_words(),
         can_split=_can_split(config, samples),
         **_form(samples),
     )
