@@ -43,6 +43,7 @@ ELSEWHERE = {
     "bulk.md", "cluster.md",  # tests/server/bulk and tests/server/ray
     "page.md",  # test_commands.py, and the tests of the page itself
     "styles.md",  # below
+    "results.md",  # long measurements
 }  # fmt: skip
 SETTING_UP = {"pip", "make", "git", "cd", "."}
 """Commands that install packages; the tests have them already."""
