@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,9 +104,13 @@ def _stat(pid: int) -> list[str]:
 
 
 def end_all() -> None:
-    """Kill all descendants."""
+    """Kill all descendants; say which ones do not end, because the kernel holds them."""
+    deadline = time.monotonic() + _GRACE_S
     with _undisturbed():
         while left := _reaped():  # a killed parent cannot start more, but may have done so just before
+            if time.monotonic() > deadline:
+                print(f"processes {left} do not end", file=sys.stderr)
+                return
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
