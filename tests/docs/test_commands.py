@@ -46,7 +46,7 @@ def test_every_flag_exists(page: Path) -> None:
     text = OTHER_PROGRAMS.sub("", page.read_text(encoding="utf-8"))
     exist = {"--version"}.union(*map(flags_of, known_commands()))
     if page in BENCHMARKS:  # Scripts on the page have their own flags.
-        exist |= flags_in("".join(script.read_text(encoding="utf-8") for script in page.parent.glob("*.py")))
+        exist |= flags_in("".join(script.read_text(encoding="utf-8") for script in page.parent.rglob("*.py")))
     tables = {flag.rpartition(".")[0] for flag in exist}
     assert flags_in(text) - exist - tables - OTHERS == set()
     wrong = {

@@ -137,7 +137,7 @@ from pathlib import Path
 sys.path.insert(0, {str(PEERS)!r})
 import process_tree
 process_tree.adopt_orphans()
-process_tree._GRACE_S = 0.1
+process_tree._GRACE_S = 1
 log = Path({str(tmp_path / "log")!r})
 cores = sorted(os.sched_getaffinity(0))
 with process_tree.running([sys.executable, "-c", {parent!r}], log.parent, log, os.environ, cores[:1]) as process:

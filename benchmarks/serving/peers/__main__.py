@@ -7,8 +7,9 @@
 Each server draws samples with the same two graphs (`packages.py`) and onnxruntime on the CPU: `tiny` shows the server's
 own cost, `g32` makes 32x32x3 images. A request has a number of samples n, a label and a seed; the server draws the
 latents and answers uint8 images, which are checked. By turns each server starts, answers, rests, takes the loads (C
-requests of n samples in flight from one process), and ends; one runs at a time. CPU time and memory (PSS) are those of
-all of a server's processes. A server that fails gets a row without figures, and its reason below the table.
+requests of n samples in flight from one process), and ends; one runs at a time. CPU time and memory are those of all
+of a server's processes; what these share counts once. A server that fails gets a row without figures, and its reason
+below the table.
 """
 
 from __future__ import annotations

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,13 +90,36 @@ def cpu_seconds() -> float:
 
 
 def memory_mib() -> tuple[float, int]:
-    """Return the memory of all descendants, with shared pages in proportion (PSS), and how many there are."""
-    sizes = []
+    """Return the memory of all descendants, and how many there are; what they share counts once.
+
+    PSS alone would favour servers whose libraries other programs use, too, as the harness does those of our own.
+    """
+    own_kib = count = 0
+    files_kib: dict[str, int] = {}
     for pid in descendants():
         with contextlib.suppress(OSError):
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            sizes += [int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")]
-    return sum(sizes), len(sizes)
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            own_kib += sum(int(kib) for kib in re.findall(r"^Pss_(?:Anon|Shmem): +(\d+) kB", rollup, re.MULTILINE))
+            for file, kib in _file_pages_kib(pid).items():
+                files_kib[file] = max(kib, files_kib.get(file, 0))
+            count += 1
+    return (own_kib + sum(files_kib.values())) / 1024, count
+
+
+def _file_pages_kib(pid: int) -> dict[str, int]:
+    """Return how much of each file a process has in memory, without pages that it has changed."""
+    pages: dict[str, int] = {}
+    file = ""
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        field, *rest = line.split()
+        if field == "Rss:" and file:
+            pages[file] = pages.get(file, 0) + int(rest[0])
+        elif field == "Anonymous:" and file:
+            pages[file] -= int(rest[0])
+        elif not field.endswith(":"):  # START-END PERMISSIONS OFFSET DEVICE INODE PATH
+            shared = " ".join(rest[4:]).startswith(("/dev/shm/", "/dev/zero", "/memfd:", "/SYSV"))
+            file = "" if rest[3] == "0" or shared else f"{rest[2]} {rest[3]}"
+    return pages
 
 
 def _stat(pid: int) -> list[str]:
@@ -103,9 +128,13 @@ def _stat(pid: int) -> list[str]:
 
 
 def end_all() -> None:
-    """Kill all descendants."""
+    """Kill all descendants; say which ones do not end, because the kernel holds them."""
+    deadline = time.monotonic() + _GRACE_S
     with _undisturbed():
         while left := _reaped():  # a killed parent cannot start more, but may have done so just before
+            if time.monotonic() > deadline:
+                print(f"processes {left} do not end", file=sys.stderr)
+                return
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

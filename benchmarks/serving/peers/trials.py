@@ -1,4 +1,4 @@
-"""Start a server with one graph, check its answers, measure it at rest, load it, and end it."""
+"""Start a server with one graph, measure it at rest, check its answers, load it, and end it."""
 
 from __future__ import annotations
 
@@ -123,10 +123,10 @@ def trial(server: Server, package: Path, loads: Sequence[tuple[int, int]], condi
             try:
                 _first_answer(server, address, model, lambda: process.poll() is None)
                 figures: dict[str, Any] = {"start_s": time.perf_counter() - began}
-                _check(server, address, package)
                 time.sleep(_REST_S)
                 figures["memory_mib"], figures["processes"] = process_tree.memory_mib()
                 figures["idle_cores"] = _idle_cores()
+                _check(server, address, package)
                 figures["loads"] = {
                     f"{n}x{concurrency}": _loaded(server, address, model, n, concurrency, conditions)
                     for n, concurrency in loads
