@@ -3,7 +3,8 @@
     pip install 'ganserve[examples]'
     uvicorn --app-dir examples fastapi_app:app
 
-It uses the ganserve server at GANSERVE_TARGET, or at localhost:50051, and the model GANSERVE_MODEL, or digits.
+It uses the ganserve server at GANSERVE_TARGET, or at localhost:50051, and the model GANSERVE_MODEL, or mnist:
+`ganserve serve --demo` is such a server.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from ganserve import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-MODEL = os.environ.get("GANSERVE_MODEL", "digits")  # by name: the server may get other models later
+MODEL = os.environ.get("GANSERVE_MODEL", "mnist")  # by name: the server may get other models later
 MOST_SAMPLES = 100
 # HTTP status of each error; all other errors are 502.
 STATUS = {
@@ -56,7 +57,7 @@ app = FastAPI(title="Samples", lifespan=lifespan)
 
 @app.exception_handler(GanserveError)
 async def explain(_: Request, error: GanserveError) -> JSONResponse:
-    """Return the SDK's message, which is written for people."""
+    """Return the SDK's message, which is written for humans."""
     headers = {}
     if isinstance(error, ServerOverloaded) and error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))

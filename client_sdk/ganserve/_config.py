@@ -68,7 +68,7 @@ class ClientConfig:
     metadata: tuple[tuple[str, str | bytes], ...] = field(default=(), repr=False)
     """Sent with every call."""
     encryption: Encryption | None = None
-    """How calls are encrypted; None: they are not."""
+    """Encryption of calls; None: they are not encrypted."""
     token: Any = field(default=None, repr=False)
     """The token of each call, or a function that returns it; None: there is none."""
 

@@ -6,8 +6,8 @@
 //     npm install
 //     node sample.js [LABEL [COUNT [SEED]]]
 //
-// It uses the server at GANSERVE_TARGET, or at localhost:50051, and the model GANSERVE_MODEL, or digits. It reads the
-// protos directly: no code is generated.
+// It uses the server at GANSERVE_TARGET, or at localhost:50051, and the model GANSERVE_MODEL, or mnist:
+// `ganserve serve --demo` is such a server. It reads the protos directly: no code is generated.
 
 import {fileURLToPath} from "node:url";
 
@@ -15,7 +15,7 @@ import grpc from "@grpc/grpc-js";
 import protoLoader from "@grpc/proto-loader";
 
 const PROTOS = fileURLToPath(new URL("../../protos", import.meta.url));
-const MODEL = process.env.GANSERVE_MODEL ?? "digits";
+const MODEL = process.env.GANSERVE_MODEL ?? "mnist";
 const SHADES = " .:-=+*#%@";
 
 // Fields keep their names in the protos. 64-bit integers, such as seeds, are strings, because a JavaScript number holds

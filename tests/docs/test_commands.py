@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Flags of torchrun, legacy.py, curl, uvicorn and mypy, and one misspelt on purpose.
 OTHERS = {"--source", "--dest", "--nnodes", "--nproc-per-node", "--fail", "--silent", "--app-dir", "--strict", "--prot"}
 # Commands of these have flags of their own.
-OTHER_PROGRAMS = re.compile(r"^ *(?:docker|mkdir|kubectl|helm|sudo) (?:.*\\\n)*.*$", re.MULTILINE)
+OTHER_PROGRAMS = re.compile(r"^ *(?:docker|mkdir|kubectl|helm|sudo|buf|grpcurl) (?:.*\\\n)*.*$", re.MULTILINE)
 # One command ends at the next command, or at the end of the line or of the code.
 COMMAND = re.compile(r"\bganserve ([a-z-]+)((?:\\\n|[^\n`|;&])*)")
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 from documents import ROOT, the_block
 from ganserve import Client
+from ganserve_server import demo
 from ports import closed_address, free_port
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ needs_node = pytest.mark.skipif(
     shutil.which("node") is None or shutil.which("npm") is None, reason="no node and npm on the PATH: install Node.js"
 )
 """npm gets the example's packages from its registry."""
+
+
+@pytest.fixture(scope="session")
+def ganserve_models() -> str:
+    """Serve the demo: the examples work with it as they are."""
+    return str(demo.MODELS)
 
 
 @pytest.fixture
@@ -57,7 +64,7 @@ def test_the_web_application_draws_the_clients_samples(target: str, tmp_path: Pa
         again = browser.get("/samples/7", params={"n": 4, "seed": answer.headers["X-Seed"]})
         other = browser.get("/samples/7", params={"n": 4})
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
-    assert (answer.headers["X-Seed"], answer.headers["X-Model"]) == ("7", "digits/1")
+    assert (answer.headers["X-Seed"], answer.headers["X-Model"]) == ("7", "mnist/1")
     with Client(target) as client:
         expected = client.sample(4, "7", seed=7).save_grid(tmp_path / "expected.png")
     assert Image.open(io.BytesIO(answer.content)).tobytes() == Image.open(expected).tobytes()
@@ -70,7 +77,7 @@ def test_the_web_application_explains_errors(target: str) -> None:
         unknown = browser.get("/samples/eleven")
         too_many = browser.get("/samples/7", params={"n": 101})
     assert unknown.status_code == 422
-    assert "label: is 'eleven'; model 'digits' has the labels '0'" in unknown.json()["detail"]
+    assert "label: is 'eleven'; model 'mnist' has the labels '0'" in unknown.json()["detail"]
     assert too_many.status_code == 422
 
 
@@ -117,7 +124,7 @@ def test_the_notebook_runs_and_shows_pictures(target: str) -> None:
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(EXAMPLES)}}
     ).execute()
     shown = [output.data for cell in code for output in cell.outputs if "data" in output]
-    assert "['digits']" in shown[0]["text/plain"]
+    assert "['mnist']" in shown[0]["text/plain"]
     assert sum("image/png" in data for data in shown) == 5
 
 
@@ -148,7 +155,7 @@ def test_node_draws_the_same_samples(target: str, node_folder: Path) -> None:
         ["bash", "-c", NODE], cwd=node_folder, capture_output=True, text=True, timeout=240, check=False
     )
     assert first.returncode == 0, first.stderr
-    assert "digits version 1, seed " in first.stdout
+    assert "mnist version 1, seed " in first.stdout
     # A JavaScript number cannot hold this seed.
     done = node(node_folder, "7", "3", str(2**64 - 1))
     assert (done.returncode, done.stderr) == (0, "")
@@ -162,7 +169,7 @@ def test_node_draws_the_same_samples(target: str, node_folder: Path) -> None:
         unlike = ", unlike the training data" if score.out_of_distribution else ""
         said = f"7, score {score.score:.3f}, real with {100 * score.probability:.0f} %{typicality}{unlike}"
         expected += said + "\n" + "\n".join(rows) + "\n\n"
-    assert done.stdout == expected + f"digits version 1, seed {2**64 - 1}\n"
+    assert done.stdout == expected + f"mnist version 1, seed {2**64 - 1}\n"
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import server_process
 from documents import DOCS, PAGES, ROOT, Block, Reader, blocks, commands, the_block
 from ganserve.testing import TinyModel, running_server
 from ganserve_export.from_run.torch_to_onnx import to_onnx
+from ganserve_server import demo
 from ganserve_training.config import CustomConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.networks import build_networks
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 LANGUAGES = ("sh", "bash", "python", "toml", "js", "json")
 WHOLE = ["README.md", "tutorial.md", "trainers.md"]
 """Pages to execute from top to bottom in an empty folder."""
-SERVED = ["index.md", "operations.md", "processes.md", "synthetic-data.md", "open-inference-protocol.md"]
+SERVED = ["operations.md", "processes.md", "synthetic-data.md", "open-inference-protocol.md"]
 """Pages whose programs run beside a server of one small model, `digits`."""
 ELSEWHERE = {
-    "data-rules.md", "evaluation.md", "export.md", "networks.md", "testing.md",  # below
+    "index.md", "data-rules.md", "evaluation.md", "export.md", "networks.md", "testing.md",  # below
     "security.md",  # test_security_page.py
     "stylegan-faces.md",  # test_stylegan_page.py
     "serving.md",  # test_serving_page.py
@@ -92,6 +93,13 @@ def test_a_page_runs_from_top_to_bottom(name: str, tmp_path: Path) -> None:
 def target() -> Iterator[str]:
     with running_server([TinyModel()]) as server:
         yield server.target
+
+
+def test_the_home_runs_beside_the_demo(tmp_path: Path) -> None:
+    with running_server(demo.MODELS) as server:
+        for block in executable(DOCS / "index.md"):
+            Reader(tmp_path, server.target).do(block)
+    assert (tmp_path / "sevens.png").is_file()
 
 
 PRINTED = {

@@ -113,7 +113,7 @@ def test_an_input_has_one_role(tmp_path: Path) -> None:
 def test_an_input_that_truncates_nothing(tmp_path: Path) -> None:
     nodes = [node("MatMul", "z w", "flat"), node("Add", "flat psi", "sum"), *TAIL]
     inputs = {"z": (FLOAT, ["n", Z]), "psi": (FLOAT, ["n", 1])}
-    with pytest.raises(ExportError, match=r"--truncation-input psi: samples vary by .* so it is no truncation psi"):
+    with pytest.raises(ExportError, match=r"--truncation-input psi: samples vary by .* so it does not truncate"):
         wrap(tmp_path, save(tmp_path / "g.onnx", nodes, inputs, IMAGE, SHAPE), truncation_input="psi", **NCHW)
 
 
@@ -256,6 +256,16 @@ def test_inputs_for_noise_are_found(tmp_path: Path) -> None:
     packaged = wrap(tmp_path, file, **NCHW)
     noise = draw_noise(LATENTS, NoiseInput(name="n", distribution="normal"), (1, 4, 4), "seeded", 0)
     expected = levels(np.tanh((LATENTS @ weight(Z, 48)).reshape(-1, 3, 4, 4) + noise))
+    assert_same_pixels(run(packaged, latents=LATENTS)[0], expected)
+
+
+@pytest.mark.parametrize(("given", "kind"), [("grain=uniform", "uniform"), ("grain", "normal")])
+def test_noise_of_a_stated_distribution(tmp_path: Path, given: str, kind: str) -> None:
+    nodes = [node("MatMul", "z w", "flat"), node("Add", "flat grain", "sum"), *TAIL]
+    inputs = {"z": (FLOAT, ["n", Z]), "grain": (FLOAT, ["n", 48])}
+    packaged = wrap(tmp_path, save(tmp_path / "g.onnx", nodes, inputs, IMAGE, SHAPE), noise_input=(given,), **NCHW)
+    noise = draw_noise(LATENTS, NoiseInput(name="n", distribution=kind), (48,), "seeded", 0)
+    expected = levels(np.tanh(LATENTS @ weight(Z, 48) + noise).reshape(-1, 3, 4, 4))
     assert_same_pixels(run(packaged, latents=LATENTS)[0], expected)
 
 

@@ -310,7 +310,7 @@ def test_the_command_reports_an_error_in_one_line(
     assert said.out == ""
     assert said.err.startswith("ganserve package: error: the generator g.onnx has 2 inputs that could be its latents")
     assert said.err.count("\n") == 1
-    # onnxruntime prints nothing of its own.
+    # onnxruntime prints nothing.
     tail = [node("Reshape", "flat shape", "img")]
     broken = flat_generator(
         tmp_path / "b.onnx", tail, (FLOAT, ["n", 3, 4, 4]), constants={"shape": np.array([1, 3, 4, 4])}

@@ -83,7 +83,7 @@ def test_stylegan_sets_have_the_labels_of_their_index(tmp_path: Path, form: str)
     assert samples.label_names == ("2", "6", "10")
     assert labels_of(samples) == list(map(str, classes))
     np.testing.assert_array_equal(pixels_of(samples), PIXELS[:6])
-    assert "labels from" in samples.origin.how
+    assert "labels from" in samples.origin.labels_from
     assert passed_over(samples) == []
 
 
@@ -190,7 +190,7 @@ def test_a_training_part_without_pictures_is_not_replaced_by_the_test_part(tmp_p
 
 def test_sets_without_a_training_part_are_asked_for_one(tmp_path: Path) -> None:
     put(tmp_path, "test/a/1.png", "val/a/1.png")
-    with pytest.raises(DataError, match=r"holds only test and val, and no train: .*--data.path, such as .*/test"):
+    with pytest.raises(DataError, match=r"holds only test and val, and no train: .*--data, such as .*/test"):
         load(tmp_path)
     assert labels_of(load(tmp_path / "test")) == ["a"]
 
@@ -224,6 +224,13 @@ def test_ordinary_archives_are_read_as_their_folder_would_be(tmp_path: Path) -> 
         np.testing.assert_array_equal(pixels_of(archive), pixels_of(folder))
         assert passed_over(archive) == ["1 .txt"]
         np.testing.assert_array_equal(pixels_of(pickle.loads(pickle.dumps(archive))), pixels_of(folder))
+
+
+def test_folders_around_those_of_the_labels_are_no_labels(tmp_path: Path) -> None:
+    put(tmp_path, *(f"archive/Photos/{label}/{number}.png" for label in ("cat", "dog") for number in range(2)))
+    assert labels_of(load(tmp_path)) == ["cat", "cat", "dog", "dog"]
+    put(tmp_path, "archive/loose.png", start=9)
+    assert set(labels_of(load(tmp_path)) or ()) == {"archive"}
 
 
 def test_a_flat_archive_has_no_labels(tmp_path: Path) -> None:

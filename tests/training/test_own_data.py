@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -14,15 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from tests.support.image_files import encode, random_pixels
+from tests.support.image_files import encode, random_pixels, write_idx
 
 from ganserve._command_framework.options import UsageError
 from ganserve_training.commands import own_data
 from ganserve_training.commands.own_data import completed, run_name
 from ganserve_training.commands.own_data_choices import choose_channels, choose_labels, choose_size, describe
 from ganserve_training.commands.train import COMMAND, main
-from ganserve_training.config import ArrayConfig, CsvConfig, FolderConfig, ParquetConfig
+from ganserve_training.config import ArrayConfig, CsvConfig, FolderConfig, IdxConfig, ParquetConfig
 from ganserve_training.data import load_split
+from ganserve_training.data.describe_samples import describe_samples
 from ganserve_training.data.survey import Survey
 from ganserve_training.errors import DataError
 from ganserve_training.run import process_supervisor
@@ -306,7 +308,53 @@ def test_arrays_of_other_numbers_and_axes_become_pixels(tmp_path: Path) -> None:
         found = ArrayConfig(path=str(tmp_path / "x.npz")).load(None)
         np.testing.assert_array_equal(found.read(np.arange(20)), expected)
         assert (found.labels is not None) == (len(arrays) > 1)
-        assert [str(what) for what in found.origin.passed_over] == ["1 other arrays (x_test)"] * ("x_test" in arrays)
+        assert [str(what) for what in found.origin.passed_over] == ["1 other array (x_test)"] * ("x_test" in arrays)
+
+
+def labelled(path: Path, labels: list[object]) -> Path:
+    """Write gray pictures of 8 x 8 pixels with labels, in the format that the path's ending says."""
+    pixels = random_pixels(len(labels), side=8)[..., 0]
+    if path.suffix == ".npz":
+        np.savez(path, images=pixels, labels=np.array([np.nan if label is None else label for label in labels]))
+    elif path.suffix == ".csv":
+        texts = ["" if label is None else label for label in labels]
+        rows = [(text, *row) for text, row in zip(texts, pixels.reshape(-1, 64), strict=True)]
+        table(path, [("label", *(f"p{n}" for n in range(64))), *rows])
+    else:
+        pq.write_table(pa.table({"image": [encode(each[..., None]) for each in pixels], "label": labels}), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.csv", "x.parquet"])
+def test_labels_may_be_whole_floats_or_truth_values_or_lack(name: str, tmp_path: Path) -> None:
+    for labels, names in (([3.0, 11.0] * 12, ("3", "11")), ([True, False] * 12, ("False", "True"))):
+        whole = completed(["--data", str(labelled(tmp_path / name, labels))])
+        assert "by label" in whole.lines[1]
+        assert load_split(whole.arguments.config.data, "train").label_names == names
+    for labels, reason in (
+        ([1.0, None] * 12, "12 of 24 have none|row 1 has no label"),
+        ([0.5, 1.0] * 12, "must hold labels that are integers or text"),
+    ):
+        whole = completed(["--data", str(labelled(tmp_path / name, labels))])
+        assert re.search(f"without labels, as .*({reason})", whole.lines[1])
+        training = load_split(whole.arguments.config.data, "train")
+        assert training.labels is None
+        assert "labels from" not in describe_samples(training, whole.arguments.config.data)
+
+
+def test_a_path_that_looks_like_a_source_or_an_option_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("idx", "digits", "-photos"):
+        pictures(tmp_path / name, 12)
+    write_idx(tmp_path / "images.bin.gz", random_pixels(12, channels=1)[..., 0])
+    assert isinstance(completed(["--data", "images.bin.gz"]).arguments.config.data, IdxConfig)
+    assert isinstance(completed(["--data", "idx"]).arguments.config.data, FolderConfig)
+    assert isinstance(completed(["--data", "./digits"]).arguments.config.data, FolderConfig)
+    assert isinstance(completed(["--data=-photos"]).arguments.config.data, FolderConfig)
+    with pytest.raises(UsageError, match=r"Write --data \./digits for what is here, or --data.source digits"):
+        completed(["--data", "digits"])
 
 
 def test_other_columns_of_parquet_files_are_recognised_unless_one_is_named(tmp_path: Path) -> None:

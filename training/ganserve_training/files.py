@@ -96,5 +96,7 @@ def reason_of(problem: Exception) -> str:
     """Return the first line of what an exception of a library says."""
     if isinstance(problem, MemoryError):
         return "it asks for more memory than there is, so it is damaged or too large"
+    if isinstance(problem, UnicodeDecodeError):
+        return "it is not in UTF-8: save it as UTF-8"
     said = (problem.strerror if isinstance(problem, OSError) else None) or str(problem)
     return said.strip().partition("\n")[0].rstrip(".") or type(problem).__name__

@@ -24,10 +24,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(1, str(Path(__file__).parents[1]))
 
-import processes
-from catalogue import NOT_INSTALLABLE, OWN, PEERS
+import process_tree
+from catalogue import NAMES, NOT_INSTALLABLE, OWN, PEERS
 from common import machine
 from environments import UnfitError, prepare
 from packages import SHAPES, write_generator_package
@@ -35,17 +35,29 @@ from tables import tables
 from trials import Conditions, FailedError, Server, chosen, trial
 
 LOADS = ("tiny:1x1", "tiny:1x16", "tiny:1x64", "g32:1x1", "g32:1x64", "g32:64x4")
-NAMES = (*OWN, *(peer.name for peer in PEERS))
+ALL = (*OWN, *NAMES)
 
 
 def main() -> int:
-    arguments = parse()
     if sys.platform != "linux":
         raise SystemExit(f"{sys.platform}: the harness reads processes from /proc. Run it on Linux.")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    processes.adopt_orphans()
-    if arguments.prepare is not None:
-        return prepare_all(arguments.prepare or [peer.name for peer in PEERS])
+    arguments = parse()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    process_tree.adopt_orphans()
+    try:
+        if arguments.prepare is not None:
+            return prepare_all(arguments.prepare or list(NAMES))
+        return compare(arguments)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        process_tree.end_all()
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Measure, print the tables, also of an interrupted run, and return the exit code."""
+    servers, failures = chosen(arguments.peers, arguments.serve_flags)
     report: dict[str, Any] = {
         "machine": machine(),
         "command": sys.argv,
@@ -53,21 +65,20 @@ def main() -> int:
         "loads": arguments.loads,
         "rounds": 0,
         "trials": defaultdict(lambda: defaultdict(list)),
-        "failures": {},
+        "failures": failures,
     }
-    servers, report["failures"] = chosen(arguments.peers, arguments.serve_flags)
-    interrupted = False
+    code = 0
     try:
         measure(servers, arguments, report)
     except KeyboardInterrupt:
-        interrupted = True
-    failed = bool(report["failures"])
-    if set(NAMES) <= set(arguments.peers):
-        report["failures"].update(NOT_INSTALLABLE)
+        code = 130
+    code = code or int(bool(failures))
+    if set(ALL) <= set(arguments.peers):
+        failures.update(NOT_INSTALLABLE)
     sys.stdout.write(tables(report))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
-    return 130 if interrupted else int(failed)
+    return code
 
 
 def parse() -> argparse.Namespace:
@@ -77,9 +88,21 @@ def parse() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    peers = [peer.name for peer in PEERS]
-    parser.add_argument("--prepare", nargs="*", choices=peers, help="make the environments of these peers, or of all")
-    parser.add_argument("--peers", nargs="+", choices=NAMES, default=list(NAMES), help="servers to measure")
+    parser.add_argument(
+        "--prepare",
+        nargs="*",
+        choices=NAMES,
+        metavar="NAME",
+        help=f"make environments for all of {', '.join(NAMES)}, or for some",
+    )
+    parser.add_argument(
+        "--peers",
+        nargs="+",
+        choices=ALL,
+        default=list(ALL),
+        metavar="NAME",
+        help=f"of {', '.join(ALL)}; default: all",
+    )
     parser.add_argument("--rounds", type=_positive(int), default=3)
     parser.add_argument("--seconds", type=_positive(float), default=2.0, help="length of a load")
     parser.add_argument("--loads", nargs="+", type=_load, default=LOADS, metavar="MODEL:NxC", help=" ".join(LOADS))
@@ -90,6 +113,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--client-cores", type=_cores, help="cores of the client; default: all")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
+    if arguments.json and not arguments.json.parent.is_dir():
+        parser.error(f"--json {arguments.json}: there is no folder {arguments.json.parent}")
     every = sorted(os.sched_getaffinity(0))
     arguments.server_cores = arguments.server_cores or every
     arguments.client_cores = arguments.client_cores or every
@@ -105,13 +130,13 @@ def parse() -> argparse.Namespace:
 def prepare_all(names: list[str]) -> int:
     """Make environments, say how it went, and return the exit code."""
     code = 0
-    for peer in PEERS:
-        if peer.name in names:
+    for name, peer in {peer.name: peer for peer in PEERS}.items():
+        if name in names:
             try:
                 done = prepare(peer)
             except UnfitError as reason:
-                done, code = f"not made: {reason}.", 1
-            print(f"{peer.title}: {done}", flush=True)
+                done, code = f"not made: {reason}", 1
+            print(f"{name}: {done}", flush=True)
     return code
 
 

@@ -21,6 +21,8 @@ class Peer:
     """How long it may take to its first answer."""
     variables: tuple[tuple[str, str], ...] = ()
     """Environment variables of its processes."""
+    options: tuple[str, ...] = ()
+    """Further arguments of its script."""
 
     @property
     def name(self) -> str:
@@ -41,7 +43,9 @@ PEERS = (
     Peer(title="Triton (pytriton)", protocol="open inference", python="/usr/bin/python3.11"),
     Peer(title="KServe", protocol="open inference"),
     Peer(title="LitServe", protocol="litserve"),
-    Peer(title="MLServer", protocol="open inference"),
+    # The shorter wait for lone requests, the longer one for many: no one setting is good for both.
+    Peer(title="MLServer (0.1 ms)", protocol="open inference", options=("0.0001",)),
+    Peer(title="MLServer (5 ms)", protocol="open inference", options=("0.005",)),
     Peer(title="BentoML", protocol="bentoml", variables=(("BENTOML_DO_NOT_TRACK", "True"),)),
     Peer(
         title="Ray Serve",
@@ -55,6 +59,8 @@ PEERS = (
         ),
     ),
 )
+
+NAMES = tuple(dict.fromkeys(peer.name for peer in PEERS))
 
 OWN = ("ganserve", "sketch")
 """Servers of this project, which need no environment."""

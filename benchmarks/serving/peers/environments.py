@@ -43,12 +43,13 @@ def prepare(peer: Peer) -> str:
         pass
     else:
         return "is there"
+    python = interpreter(peer)
     folder, log = FOLDER / peer.name, FOLDER / f"{peer.name}.log"
     shutil.rmtree(folder, ignore_errors=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     pip = [str(folder / "bin" / "pip"), "install", "--disable-pip-version-check", "--no-deps"]
     with log.open("wb") as output:
-        for command in ([interpreter(peer), "-m", "venv", str(folder)], [*pip, "-r", str(peer.requirements)]):
+        for command in ([python, "-m", "venv", str(folder)], [*pip, "-r", str(peer.requirements)]):
             _run(["nice", *command], output, log)
     shutil.copy(peer.requirements, folder / "requirements.txt")
     return "made"
@@ -74,9 +75,10 @@ def interpreter(peer: Peer) -> str:
             wanted = ".".join(map(str, PYTHON))
             raise UnfitError(f"its versions are pinned for Python {wanted}. Prepare with `python{wanted}`")
         return sys.executable
-    if not Path(peer.python).is_file():
+    works = [peer.python, "-c", "import ctypes, ensurepip; ctypes.CDLL('libpython3.11.so.1.0')"]
+    if not Path(peer.python).is_file() or subprocess.run(works, capture_output=True, check=False).returncode:
         fix = "Install it (Debian: apt-get install python3.11-venv libpython3.11)"
-        raise UnfitError(f"it needs the system's own Python 3.11, and there is no {peer.python}. {fix}")
+        raise UnfitError(f"it needs the system's own Python 3.11 with venv and libpython: {peer.python}. {fix}")
     return peer.python
 
 

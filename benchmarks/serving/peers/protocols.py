@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 
+_CONNECT_S = 20.0
+
+
 class Samples(NamedTuple):
     """An answer; so is ganserve's tensor."""
 
@@ -96,12 +99,6 @@ async def bentoml(address: str, _model: str, n: int, concurrency: int, label: in
 
 
 PROTOCOLS = {"ganserve": ganserve, "open inference": open_inference, "litserve": litserve, "bentoml": bentoml}
-CLIENTS = {
-    "ganserve": "grpc.aio, ganserve.v1",
-    "open inference": "grpc.aio, Open Inference Protocol",
-    "litserve": "aiohttp, JSON and bytes",
-    "bentoml": "aiohttp, JSON and bytes",
-}
 
 
 def _rows(n: int, label: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -116,7 +113,7 @@ async def _channels(address: str, concurrency: int) -> AsyncIterator[list[grpc.a
     async with contextlib.AsyncExitStack() as stack:
         opened = [grpc.aio.insecure_channel(address, options=OPTIONS) for _ in range(min(CHANNELS, concurrency))]
         channels = [await stack.enter_async_context(channel) for channel in opened]
-        await asyncio.gather(*(asyncio.wait_for(channel.channel_ready(), 60) for channel in channels))
+        await asyncio.gather(*(asyncio.wait_for(channel.channel_ready(), _CONNECT_S) for channel in channels))
         yield channels
 
 

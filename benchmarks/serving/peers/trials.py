@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import processes
+import process_tree
 from catalogue import PEERS
 from environments import FOLDER, UnfitError, environment, last_line
 from packages import SHAPES
@@ -91,7 +92,13 @@ def peer_server(peer: Peer) -> Server:
     return Server(
         title=peer.title,
         protocol=peer.protocol,
-        command=lambda package, port: [str(python), str(peer.script), str(package / "generator.onnx"), str(port)],
+        command=lambda package, port: [
+            str(python),
+            str(peer.script),
+            str(package / "generator.onnx"),
+            str(port),
+            *peer.options,
+        ],
         variables=peer.variables,
         start_s=peer.start_s,
     )
@@ -105,12 +112,12 @@ def trial(server: Server, package: Path, loads: Sequence[tuple[int, int]], condi
     model = package.parent.name
     (port,) = free_ports(1)
     address = f"127.0.0.1:{port}"
-    log = FOLDER / "logs" / f"{server.title.split()[0].lower()}-{model}.log"
+    log = FOLDER / "logs" / f"{re.sub('[^a-z0-9.]+', '-', server.title.lower()).strip('-')}-{model}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="peer"))  # short: Ray's sockets have a path below it
     try:
         began = time.perf_counter()
-        with processes.running(
+        with process_tree.running(
             server.command(package, port), folder, log, _variables(server, folder), conditions.server_cores
         ) as process:
             try:
@@ -118,34 +125,28 @@ def trial(server: Server, package: Path, loads: Sequence[tuple[int, int]], condi
                 figures: dict[str, Any] = {"start_s": time.perf_counter() - began}
                 _check(server, address, package)
                 time.sleep(_REST_S)
-                figures["memory_mib"], figures["processes"] = processes.memory_mib()
+                figures["memory_mib"], figures["processes"] = process_tree.memory_mib()
                 figures["idle_cores"] = _idle_cores()
                 figures["loads"] = {
                     f"{n}x{concurrency}": _loaded(server, address, model, n, concurrency, conditions)
                     for n, concurrency in loads
                 }
             except FailedError as failed:
-                raise FailedError(f"{model}: {failed}. Its log, {log}, ends with: {last_line(log)}") from failed
+                code = process.poll()
+                ended = "" if code is None else f" (it ended with exit code {code})"
+                raise FailedError(f"{model}: {failed}{ended}. Its log, {log}, ends with: {last_line(log)}") from failed
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return figures
 
 
 def _variables(server: Server, folder: Path) -> dict[str, str]:
-    """Return the environment of a server: this one, but what it writes goes to its own folder."""
-    own = [str(ROOT / part) for part in ("client_sdk", "server")]
-    path = (
-        os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])]) if server.protocol == "ganserve" else ""
-    )
+    """Return the environment of a server: this one, but what it writes at home goes to its own folder."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    return {
-        **kept,
-        **({"PYTHONPATH": path} if path else {}),
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "XDG_CACHE_HOME": str(folder),
-        **dict(server.variables),
-    }
+    own = {name: str(folder) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
+    if server.protocol == "ganserve":
+        own["PYTHONPATH"] = os.pathsep.join(str(ROOT / part) for part in ("client_sdk", "server"))
+    return {**kept, **own, **dict(server.variables)}
 
 
 def _first_answer(server: Server, address: str, model: str, lives: Callable[[], bool]) -> None:
@@ -155,7 +156,7 @@ def _first_answer(server: Server, address: str, model: str, lives: Callable[[], 
     refused = "it does not listen"
     while time.perf_counter() < deadline:
         if not lives():
-            raise FailedError("it ended before it answered")
+            raise FailedError("no answer")
         try:
             socket.create_connection((host, int(port)), timeout=1).close()
             _samples(server, address, model, 1, 0, 0)
@@ -206,9 +207,9 @@ def _equal(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
 
 def _idle_cores() -> float:
     """Return how many cores the server keeps busy without requests."""
-    began, before = time.perf_counter(), processes.cpu_seconds()
+    began, before = time.perf_counter(), process_tree.cpu_seconds()
     time.sleep(_REST_S)
-    return (processes.cpu_seconds() - before) / (time.perf_counter() - began)
+    return (process_tree.cpu_seconds() - before) / (time.perf_counter() - began)
 
 
 def _loaded(
@@ -219,9 +220,9 @@ def _loaded(
     measured: dict[str, float] = {}
     for seconds in (min(_WARM_UP_S, conditions.seconds), conditions.seconds):
         command = [sys.executable, script, server.protocol, address, model, str(n), str(concurrency), str(seconds)]
-        before = processes.cpu_seconds()
+        before = process_tree.cpu_seconds()
         try:
-            with processes.affinity(conditions.client_cores):
+            with process_tree.affinity(conditions.client_cores):
                 done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + _CLIENT_S, check=False)
         except subprocess.TimeoutExpired:
             raise FailedError(f"n={n} C={concurrency}: its client hung") from None
@@ -230,7 +231,7 @@ def _loaded(
                 f"n={n} C={concurrency}: its client failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
             )
         measured = json.loads(done.stdout)
-        measured["server_cpu_ms"] = (processes.cpu_seconds() - before) * 1e3 / measured["requests"]
+        measured["server_cpu_ms"] = (process_tree.cpu_seconds() - before) * 1e3 / measured["requests"]
     measured["client_cpu_ms"] = measured["cpu_s"] * 1e3 / measured["requests"]
     measured["per_s"] = measured["requests"] / measured["seconds"]
     return measured

@@ -53,7 +53,7 @@ class Rotation:
 
     @property
     def available(self) -> int:
-        """How many servers are available, each with any number of connections.
+        """Number of available servers, each with any number of connections.
 
         A name's IPv4 and IPv6 addresses may be the same server's.
         """

@@ -74,7 +74,7 @@ class Servers:
     def update(self, found: Mapping[Target, Sequence[str]]) -> list[Endpoint]:
         """Take the addresses of each target, and return the endpoints to close.
 
-        An address that is gone gets no new call. Its running calls may go on until the look after the next.
+        A removed address gets no new calls. Its running calls may continue until the lookup after the next.
         """
         with self._lock:
             endpoints = {

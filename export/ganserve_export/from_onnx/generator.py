@@ -34,7 +34,7 @@ EVAL_MODE = (
 )
 _PROOFS = 5  # samples that prove that a freed batch axis computes what the original does
 _AUDIO, _LEAST_SIDE = 1_024, 8
-_KEPT = 0.9  # of the spread at psi 1: an input that leaves more of it at 0 is no truncation
+_KEPT = 0.9  # of the spread at psi 1: an input that leaves more of it at 0 does not truncate
 
 
 class ForeignGenerator:
@@ -169,7 +169,7 @@ class ForeignGenerator:
         if not spreads[1] < _KEPT * spreads[0]:
             raise BadUsageError(
                 f"--truncation-input {options.truncation_input}: samples vary by {spreads[0]:.3g} at 1 and by "
-                f"{spreads[1]:.3g} at 0, so it is no truncation psi. Declare it with --control or --constant"
+                f"{spreads[1]:.3g} at 0, so it does not truncate. Declare it with --control or --constant"
             )
 
     def _some(self, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -243,7 +243,7 @@ class ForeignGenerator:
         )
 
     def _row_hint(self) -> str:
-        """Return which image a vector could be; empty if its length is no square of gray or coloured pixels."""
+        """Return which square image a vector could be, gray or coloured; empty: none of its length."""
         for channels in (1, 3):
             side = math.isqrt(self.sample_shape[0] // channels)
             if side >= _LEAST_SIDE and side * side * channels == self.sample_shape[0]:

@@ -47,8 +47,8 @@ class OnnxOptions:
     applies unless they do; without it, 1."""
     constant: tuple[str, ...] = flag((), metavar="NAME=VALUE")
     """An input of either network that always has this value, or values such as 0,0,1. Repeat it for several."""
-    noise_input: tuple[str, ...] = flag((), metavar="NAME")
-    """An input for noise, if it is unclear. Repeat it for several."""
+    noise_input: tuple[str, ...] = flag((), metavar="NAME[=normal|uniform]")
+    """An input for noise, if it is unclear: standard normal, or uniform on [0, 1). Repeat it for several."""
     noise: Literal["seeded", "constant", "none"] = "seeded"
     """Noise that the generator takes or draws. seeded: it follows from the latents. constant: always the same."""
     output: str | None = flag(None, metavar="NAME")

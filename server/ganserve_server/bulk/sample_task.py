@@ -21,7 +21,7 @@ class SampleTask:
 
     job: SampleJob
     description: dict[str, Any]
-    """What the shards depend on."""
+    """Facts on which the shards depend."""
 
     @classmethod
     def of(cls, job: SampleJob, package: Package, config: ServerConfig) -> SampleTask:

@@ -42,7 +42,7 @@ class ScoreTask:
     label: int | None
     """Label of all samples; None: their own."""
     description: dict[str, Any]
-    """What the shards depend on."""
+    """Facts on which the shards depend."""
 
     @classmethod
     def of(cls, source: Source, label: int | None, package: Package, config: ServerConfig) -> ScoreTask:

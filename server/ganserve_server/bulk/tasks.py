@@ -37,7 +37,7 @@ Elsewhere = Callable[[Task, Package, ServerConfig, Store, Sequence[Shard], Calla
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a run of a job did."""
+    """Result of a job's run."""
 
     samples: int
     """Samples made by this run."""
@@ -45,7 +45,7 @@ class Outcome:
     """Shards that were there before."""
     seconds: float
     notes: tuple[str, ...]
-    """What the user should know."""
+    """Remarks for the user."""
 
 
 def read_job(store: Store) -> dict[str, Any] | None:
@@ -80,7 +80,7 @@ def run_task(
 ) -> Outcome:
     """Make the shards that are missing, here or `elsewhere`; the caller holds the store's lock.
 
-    Raises BulkError if the place belongs to another job, the task does not fit the model, or it cannot go on.
+    Raises BulkError if the place belongs to another job, the task does not fit the model, or the job cannot continue.
     """
     notes = _compared(store, description)
     # This machine only checks the task for a cluster, and may have no GPU.

@@ -33,7 +33,7 @@ class BulkArguments:
     """Execution provider, as in `ganserve serve`. auto: CUDA if available, else the CPU; on Ray, CUDA with --ray-gpus,
     else the CPU."""
     bfloat16: bool = flag(False, last=True)
-    """Let OpenVINO compute samples in bfloat16, as of `ganserve serve`."""
+    """Let OpenVINO compute samples in bfloat16, as in `ganserve serve`."""
     ray: str | None = flag(None, metavar="ADDRESS", last=True)
     """Run on a Ray cluster: auto for the cluster of this machine, else its address. Without it, run on all cores of
     this machine."""

@@ -33,9 +33,9 @@ def _serve(configuration: Configuration) -> int:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, lambda *_: os._exit(0))
     as_json = configuration.config.log_format == "json"
-    if as_json:
-        # gRPC's core would write lines into the JSON. `monitoring.file_descriptors` reports the one that matters.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # gRPC's core would write lines into the JSON. `monitoring.file_descriptors` reports the one that matters. Without a
+    # level it writes a line for each failed handshake, so that strangers could fill the log.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE" if as_json else "ERROR")
     if sys.platform == "linux":
         # gRPC's event engine reads on its own threads. Without it a message changes threads once less on its way to
         # Python: benchmarks/serving/README.md.

@@ -76,7 +76,7 @@ class CallerQuota:
 
         Raises:
             QuotaError: The quota does not allow them now.
-            FailedPreconditionError: It never allows so many at once.
+            FailedPreconditionError: The quota never allows this many at once.
         """
         if (most := self.quota.queued_samples) and count > most and not wait:
             raise FailedPreconditionError(

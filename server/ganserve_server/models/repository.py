@@ -224,7 +224,7 @@ class Repository:
         while loads := self._begin_loads(settled, again=again):
             again = False
             if not wait:
-                return  # the next check looks at the outcome
+                return  # the next check reads the result
             for load in loads:
                 with contextlib.nullcontext() if starting else contextlib.suppress(ProviderError):
                     load.result()

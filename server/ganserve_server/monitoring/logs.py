@@ -49,7 +49,7 @@ def _add_request_id(record: logging.LogRecord) -> bool:
 
 
 class TextFormatter(logging.Formatter):
-    """Formats a line for people, with the call's id after the message."""
+    """Formats a line for humans, with the call's id after the message."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")

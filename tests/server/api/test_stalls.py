@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAMPLE = "/ganserve.v1.GanService/Sample"
+STREAMS = (
+    "/ganserve.v1.GanService/StreamScores",
+    "/inference.GRPCInferenceService/ModelStreamInfer",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+)
 LARGE = gan_service_pb2.SampleRequest(count=150, seed=1)  # 28 MB: more than a client buffers
 
 
@@ -97,8 +103,20 @@ def test_large_requests_of_one_caller_arrive_one_by_one(tmp_path: Path, monkeypa
             await until(lambda: not stalls._waiting)
             assert len(stalls._reading) == 3
         await until(lambda: nothing_held(server))
+        monkeypatch.setattr(stalls_module, "_LOOK_EVERY_S", 1000.0)
+        async with contextlib.AsyncExitStack() as streams:
+            for path in STREAMS:
+                call = server.channel.stream_stream(path)()
+                streams.callback(call.cancel)
+                await call.wait_for_connection()  # it begins, and sends nothing
+            await until(lambda: (len(stalls._streaming), len(stalls._waiting)) == (1, len(STREAMS) - 1))
+            monkeypatch.setattr(stalls_module, "_LOOK_EVERY_S", 0.0)
+            stalls._look()
+            await until(lambda: not stalls._waiting)
+            assert len(stalls._streaming) == len(STREAMS)
+        await until(lambda: nothing_held(server) and not stalls._streaming)
         (caller,) = server.server.gate.callers._callers.values()
-        assert (caller.reading, caller.slow) == (0, 0)
+        assert (caller.reading, caller.streaming, caller.slow) == (0, 0, 0)
 
     run(tmp_path, scenario, stall_timeout_s=300)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 StyleMix = gan_service_pb2.StyleMix
 NORMAL = Distribution.NORMAL
-FEW_NOISES = dataclasses.replace(STYLE, noise_modes=(NONE, CONSTANT))
+FEW_NOISES = replace(STYLE, noise_modes=(NONE, CONSTANT))
 
 
 @pytest.fixture(
@@ -48,9 +48,7 @@ FEW_NOISES = dataclasses.replace(STYLE, noise_modes=(NONE, CONSTANT))
 def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     models = tmp_path_factory.mktemp("models")
     build_style_package(models)
-    build_style_package(
-        models, "half", model=dataclasses.replace(STYLE, noise_modes=(NONE, CONSTANT)), psi=0.5, layers=2
-    )
+    build_style_package(models, "half", model=replace(STYLE, noise_modes=(NONE, CONSTANT)), psi=0.5, layers=2)
     build_style_package(models, "plain", model=PLAIN_STYLE)
     build_style_package(models, "psi-only", model=PSI_ONLY)
     build_tiny_package(models, "tiny", model=CONDITIONAL)

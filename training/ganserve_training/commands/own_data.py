@@ -21,9 +21,10 @@ from ganserve_training.commands.own_data_choices import (
     describe,
 )
 from ganserve_training.commands.train_arguments import TrainArguments, data_value, given_options, read_arguments
-from ganserve_training.data.config import SOURCES, DataConfig, StoredDataConfig
+from ganserve_training.data.config import DataConfig, StoredDataConfig
 from ganserve_training.data.image_decoding import CHANNEL_COUNTS
 from ganserve_training.data.label_table import is_table, lists_files
+from ganserve_training.data.recognition import names_source
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.data.sources.folder import FolderConfig
 from ganserve_training.data.survey import Survey, survey
@@ -47,7 +48,7 @@ class Completed:
     """The arguments, the preset first."""
     arguments: TrainArguments
     lines: tuple[str, ...]
-    """What was found and chosen, for the user; empty: nothing was open."""
+    """Lines for the user about what was found and chosen; empty: nothing was open."""
 
 
 def completed(argv: Sequence[str]) -> Completed:
@@ -61,7 +62,7 @@ def completed(argv: Sequence[str]) -> Completed:
     named = argv[0] if argv and argv[0] in PRESETS else None
     words = list(argv[1:] if named else argv)
     value = data_value(words)
-    if value is None or value in SOURCES.names:
+    if value is None or names_source(value):
         preset = named or (value if value in PRESETS else _PICTURES)
         return Completed(argv=[preset, *words], arguments=read_arguments([preset, *words]), lines=())
     preset = named or (_VECTORS if _holds_vectors(Path(value)) else _PICTURES)

@@ -102,7 +102,7 @@ def describe(found: Survey) -> str:
 
 
 def _samples(found: Survey) -> str:
-    return "vectors" if found.values else "pictures"
+    return f"{'vector' if found.values else 'picture'}{'' if found.count == 1 else 's'}"
 
 
 def _counted(labels: dict[str, int]) -> str:

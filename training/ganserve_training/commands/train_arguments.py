@@ -81,12 +81,15 @@ def with_data(words: Sequence[str]) -> list[str]:
     for other in ("--data.source", "--data.path", "--data"):
         if any(word.partition("=")[0] == other for word in rest):
             raise UsageError(f"{other}: stands beside --data {value}, which sets it. Leave out either.")
-    from ganserve_training.data.config import SOURCES
-    from ganserve_training.data.recognition import source_of
+    from ganserve_training.data.recognition import names_source, source_of
 
-    if value in SOURCES.names:
+    if names_source(value):
+        if Path(value).exists():
+            fix = f"Write --data ./{value} for what is here, or --data.source {value}"
+            raise UsageError(f"--data {value}: is a source, and there is a file or folder of that name. {fix}.")
         return [*rest, "--data.source", value]
-    return [*rest, "--data.source", source_of(Path(value)), "--data.path", value]
+    # In one word, so that a path may begin with a dash.
+    return [*rest, "--data.source", source_of(Path(value)), f"--data.path={value}"]
 
 
 def data_value(words: Sequence[str]) -> str | None:

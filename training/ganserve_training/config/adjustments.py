@@ -17,7 +17,7 @@ from ganserve_training.options.anneal import Anneal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """What a rule looks at."""
+    """Facts that a rule reads."""
 
     config: TrainConfig
     """The configuration as the rules before have left it."""

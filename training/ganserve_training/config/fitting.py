@@ -26,7 +26,7 @@ class Fitted:
     values: dict[str, Any]
     """The values that followed the data, by path."""
     lines: tuple[str, ...]
-    """What followed the data, and why: one line for each rule."""
+    """Values that followed the data, and why: one line for each rule."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,10 +18,10 @@ def describe_samples(training: Samples, config: DataConfig) -> str:
     names = info.label_names
     labels = f" of {len(names):,} label{'' if len(names) == 1 else 's'} ({_listed(names)})" if names else ""
     held_out = f", {origin.total - len(training):,} held out" if origin.total else ""
-    how = f", {origin.how}" if origin.how else ""
+    how = origin.in_words(ignoring_labels=config.labels == "ignore")
     passed_over = "; ".join(map(str, origin.passed_over))
     return (
-        f"data: {len(training):,} {what}{labels} to learn from{held_out}; {config}{how}."
+        f"data: {len(training):,} {what}{labels} to learn from{held_out}; {config}{f', {how}' if how else ''}."
         f"{f' Passed over: {passed_over}.' if passed_over else ''}"
     )
 

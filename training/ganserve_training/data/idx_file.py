@@ -3,6 +3,7 @@
 import gzip
 import math
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,17 @@ from ganserve_training.files import reading
 
 _UNSIGNED_BYTE = 0x08
 _GZIP = b"\x1f\x8b"
+
+
+def holds_idx_images(path: Path) -> bool:
+    """Return whether a file begins as an IDX file of images does, plain or gzipped."""
+    try:
+        with path.open("rb") as plain:
+            zipped = plain.read(2) == _GZIP
+        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
+            return file.read(4) in (b"\0\0\x08\x03", b"\0\0\x08\x04")
+    except (OSError, EOFError, zlib.error):  # Whoever reads it says what is wrong.
+        return False
 
 
 def read_idx(path: Path, *, dimensions: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +82,7 @@ def decode_picture(data: bytes) -> Image.Image:
     if not data:
         raise UnreadableError("it is empty")
     try:
+        _accept_large_pictures()
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
             picture.load()
             return _to_eight_bits(upright(picture))
@@ -89,6 +92,14 @@ def decode_picture(data: bytes) -> Image.Image:
         raise UnreadableError("it is not a PNG, JPEG, WebP, BMP, GIF or TIFF image") from None
     except Exception as error:  # Pillow raises many types for damaged files.
         raise UnreadableError(str(error) or type(error).__name__) from error
+
+
+@functools.cache
+def _accept_large_pictures() -> None:
+    """Silence Pillow's warning about pictures of 89 million pixels and more; it refuses twice as many."""
+    from PIL import Image
+
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def upright(picture: Image.Image) -> Image.Image:

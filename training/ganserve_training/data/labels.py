@@ -1,6 +1,6 @@
 """Read labels and turn them into indices and names. N = samples."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def index_label_array(
     """Return an array of labels, [N], as indices, int64 [N], and their names.
 
     Args:
-        values: Integers or text, [N].
+        values: Integers, also stored as floats, true and false, or text, [N].
         where: Their file, for messages.
         names: Names of the integers 0, 1, …; None: the integers that occur are the names.
 
@@ -42,6 +42,9 @@ def index_label_array(
         with reading(where, "labels in UTF-8"):
             texts = [_text(value) for value in values.tolist()]
         return index_labels(texts)
+    if values.dtype.kind == "b" and names is None:
+        return index_labels([str(value) for value in values.tolist()])
+    values = _whole(values, where)
     if values.dtype.kind not in "iu":
         expected = "integers" if names is not None else "integers or text"
         raise DataError(f"{where} must hold labels that are {expected} (got {values.dtype})")
@@ -53,6 +56,21 @@ def index_label_array(
     if len(values) and not 0 <= int(values.min()) <= int(values.max()) < len(names):
         raise DataError(f"{where} must hold labels from 0 to {len(names) - 1} (got {values.min()} to {values.max()})")
     return values.astype(np.int64), tuple(names)
+
+
+def read_unless_ignored(
+    read: Callable[[], tuple[NDArray[np.int64] | None, tuple[str, ...]]], *, ignored: bool
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Return labels as `read` returns them, [N]; where they are ignored, none if they can't be used.
+
+    Labels that can be used also count where they are ignored: the split is stratified by them.
+    """
+    try:
+        return read()
+    except DataError:
+        if not ignored:
+            raise
+        return None, ()
 
 
 def used_labels(
@@ -75,6 +93,20 @@ def expect_label_count(labels: NDArray[np.int64], samples: int, where: str, samp
     """Raise a DataError unless there are as many labels as samples."""
     if len(labels) != samples:
         raise DataError(f"{where} has {len(labels):,} labels, but {samples_where} has {samples:,} samples")
+
+
+def _whole(values: NDArray[Any], where: str) -> NDArray[Any]:
+    """Return floats that are all whole numbers as integers, as pandas writes them, and other values as they are."""
+    if values.dtype.kind not in "fO":
+        return values
+    missing = sum(value is None or value != value for value in values.tolist())  # NaN is not itself
+    if missing:
+        raise DataError(f"{where} must have a label for each sample ({missing:,} of {len(values):,} have none)")
+    if values.dtype.kind == "O":
+        return values
+    with np.errstate(invalid="ignore"):  # Infinity, and values beyond int64, differ from what they become.
+        whole = values.astype(np.int64)
+    return whole if np.array_equal(whole, values) else values
 
 
 def _order_of(values: Sequence[str]) -> Any:

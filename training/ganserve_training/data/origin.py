@@ -1,4 +1,4 @@
-"""Where samples come from: what was taken, and what was passed over."""
+"""Origin of samples: what was taken, and what was passed over."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ class PassedOver:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
-    """Where a set of samples comes from."""
+    """Origin of a set of samples."""
 
+    labels_from: str = ""
+    """Origin of its labels, in words; empty: there is nothing to say."""
     how: str = ""
-    """Where its labels come from, in words; empty: there is nothing to say."""
+    """How its files were read, in words; empty: there is nothing to say."""
     passed_over: tuple[PassedOver, ...] = ()
     """Files in the same place that were not taken."""
     total: int = 0
     """Samples on both sides of the split; 0: unknown."""
+
+    def in_words(self, *, ignoring_labels: bool = False) -> str:
+        """Return where labels come from and how files were read; empty: there is nothing to say."""
+        labels_from = "labels ignored" if self.labels_from and ignoring_labels else self.labels_from
+        return ", ".join(part for part in (labels_from, self.how) if part)

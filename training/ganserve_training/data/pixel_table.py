@@ -138,7 +138,8 @@ def _numbers(table: Any, path: Path) -> NDArray[Any]:
         problem = f", such as {texts[0]}, hold text" if texts else f" hold {count:,} numbers, no square image"
         raise DataError(
             f"{path}: its columns{problem}. A CSV file must have a row of pixels for each image, with a column of "
-            f"labels or none, or the columns file and label (it has: {_few(table.column_names)})"
+            f"labels or none, or the columns file and label (it has: {_few(table.column_names)}). Vectors must be in a "
+            ".npy or .npz file of floats [N, D]"
         )
     return np.stack([column.to_numpy() for column in table.columns], axis=1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ganserve_training.data.config import SOURCES
+from ganserve_training.data.idx_file import holds_idx_images
 from ganserve_training.data.label_table import is_table
 from ganserve_training.data.layouts.folder_tree import FolderTree
 from ganserve_training.data.layouts.tree import ending
@@ -13,6 +14,20 @@ from ganserve_training.data.sources.parquet import ENDINGS as PARQUET
 from ganserve_training.errors import ConfigError
 
 _ARRAYS = (".npy", ".npz")
+
+
+def names_source(value: str) -> bool:
+    """Return whether the value of --data is the name of a source, rather than a path.
+
+    A source that needs a path, such as idx, is not meant where there is a file or folder of that name.
+    """
+    if value not in SOURCES.names:
+        return False
+    try:
+        SOURCES.kind(value)().check_complete()
+    except ConfigError:
+        return not Path(value).exists()
+    return True
 
 
 def source_of(path: Path) -> str:
@@ -38,7 +53,7 @@ def source_of(path: Path) -> str:
     if any(f"idx{axes}-ubyte" in name or f"idx{axes}.ubyte" in name for name in names for axes in (3, 4)):
         return "idx"
     if path.is_file():
-        return "folder"
+        return "idx" if holds_idx_images(path) else "folder"
     found = FolderTree.walk(path, PARQUET)
     pictures = any(ending(file) in PICTURES for file in found.others)
     return "parquet" if found.files and not pictures else "folder"

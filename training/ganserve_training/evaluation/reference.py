@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ganserve_training.data import Samples, load_split
 from ganserve_training.data.config import SOURCES, ChannelsName, DataConfig, StoredDataConfig
-from ganserve_training.data.recognition import source_of
+from ganserve_training.data.recognition import names_source, source_of
 from ganserve_training.errors import DataError
 from ganserve_training.evaluation.features import Features
 from ganserve_training.evaluation.judge import fit_judge, sample_rows
@@ -73,7 +73,7 @@ def data_config(name: str, learned_from: DataConfig | None, sample_shape: tuple[
     If the source is that of `learned_from`, its other options apply, too; else images are resized to `sample_shape`.
     Raise ConfigError if the path does not exist.
     """
-    is_source = name in SOURCES.names
+    is_source = names_source(name)
     kind = SOURCES.kind(name if is_source else source_of(Path(name)), "--data")
     config = learned_from if learned_from is not None and type(learned_from) is kind else kind()
     if is_source or not isinstance(config, StoredDataConfig):

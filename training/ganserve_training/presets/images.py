@@ -137,13 +137,13 @@ WGAN_GP = replace(
 
 SNGAN = replace(
     WGAN_GP,
-    steps=3800,
+    steps=3000,
     networks=replace(_DCGAN, generator_width=16, critic_width=16, critic_norm="none", spectral_norm="critic"),
     loss=HingeLoss(margin=0.25),
     regularisers=_OFF,
     optimisers=OptimisersConfig(generator=_adam(5e-4, 1e-4, 0.0, 0.9), critic=_adam(1e-3, 1e-4, 0.0, 0.9)),
     ema=EmaConfig(half_life_kimg=10.0),
-    schedule=ScheduleConfig(critic_steps=2, burn_in_steps=3600),
+    schedule=ScheduleConfig(critic_steps=2, burn_in_steps=2850),
 )
 """Spectral norm, hinge loss, projection (Miyato et al. 2018, the standard CNN; Miyato & Koyama 2018).
 
@@ -154,7 +154,7 @@ one image a label.
 
 PROGRESSIVE = replace(
     DCGAN,
-    steps=2200,
+    steps=1900,
     networks=ProgressiveConfig(
         latent_dim=64,
         generator_width=8,
@@ -170,7 +170,7 @@ PROGRESSIVE = replace(
     loss=WassersteinLoss(),
     regularisers=replace(_OFF, gradient_penalty=GradientPenalty(weight=10.0), drift=0.001),
     optimisers=OptimisersConfig.both(_adam(5e-3, 5e-4)),
-    schedule=ScheduleConfig(critic_steps=2, burn_in_steps=2100),
+    schedule=ScheduleConfig(critic_steps=2, burn_in_steps=1800),
 )
 """Grown from 4 x 4 to 32 x 32 with fades, equalised learning rate, pixel norm, WGAN-GP with drift (Karras et al. 2017).
 
@@ -181,7 +181,7 @@ in so few steps. With one update, the critic of so short a phase is behind, and 
 
 R3GAN = replace(
     MNIST,
-    steps=3000,
+    steps=2400,
     batch_size=32,
     networks=R3ganConfig(
         latent_dim=64, generator_width=8, critic_width=8, max_width=64, group_size=8, output_activation="tanh"
@@ -190,7 +190,7 @@ R3GAN = replace(
     optimisers=OptimisersConfig.both(
         AdamConfig(learning_rate=Anneal(start=1e-3, end=1e-4), beta2=Anneal(start=0.9, end=0.99))
     ),
-    schedule=ScheduleConfig(burn_in_steps=2800),
+    schedule=ScheduleConfig(burn_in_steps=2300),
 )
 """R3GAN's blocks, loss and penalties (Huang et al. 2024), with tanh.
 

@@ -24,7 +24,7 @@ class FirstWeights:
 
     generator: Mapping[str, Tensor]
     averaged: Mapping[str, Tensor]
-    """Of the averaged generator."""
+    """Weights of the averaged generator."""
     critic: Mapping[str, Tensor]
 
 

@@ -1,7 +1,8 @@
-"""Serve a generator with MLServer: mlserver_server.py GENERATOR_FILE PORT, for the Open Inference Protocol by gRPC.
+"""Serve a generator with MLServer: mlserver_server.py GENERATOR_FILE PORT WAIT_S, for the Open Inference Protocol.
 
-Its adaptive batching joins at most 64 requests, whatever their samples. A sample travels as one BYTES element: MLServer
-keeps tensors of numbers as lists. The model runs in the server's process, without parallel workers.
+Its adaptive batching joins at most 64 requests, whatever their samples; each batch waits WAIT_S for more. A sample
+travels as one BYTES element: MLServer keeps tensors of numbers as lists. The model runs in the server's process,
+without parallel workers.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from generator import MAX_BATCH_SIZE, ROW, Generator, free_ports
 from mlserver import MLModel, MLServer, ModelSettings, Settings
 from mlserver.settings import ModelParameters
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
-
-WAIT_S = 0.0001  # each request alone waits this long for others
 
 
 class Gan(MLModel):
@@ -35,7 +34,7 @@ class Gan(MLModel):
         return InferenceResponse(model_name=self.name, outputs=[output])
 
 
-async def main(file: str, port: int) -> None:
+async def main(file: str, port: int, wait_s: float) -> None:
     http_port, metrics_port = free_ports(2)
     settings = Settings(
         host="127.0.0.1",
@@ -51,7 +50,7 @@ async def main(file: str, port: int) -> None:
         name="gan",
         implementation=Gan,
         max_batch_size=MAX_BATCH_SIZE,
-        max_batch_time=WAIT_S,
+        max_batch_time=wait_s,
         parameters=ModelParameters(uri=file),
     )
     await MLServer(settings).start([model])
@@ -59,4 +58,4 @@ async def main(file: str, port: int) -> None:
 
 if __name__ == "__main__":
     uvloop.install()
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))

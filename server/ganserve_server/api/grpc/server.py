@@ -25,7 +25,7 @@ from ganserve_server.api.grpc.listeners import EVERYTHING, Listener
 from ganserve_server.api.grpc.open_inference_service import INFERENCE_SERVICE, InferenceServicer
 from ganserve_server.api.grpc.reflection_v1 import REFLECTION_V1, reflection_v1
 from ganserve_server.errors import StartupError
-from ganserve_server.identity.rules import Part
+from ganserve_server.identity.rules import RULES, Part
 from ganserve_server.models.repository import Repository
 from ganserve_server.monitoring.access_log import AccessLevel, AccessLog
 from ganserve_server.monitoring.call_tracking import CallStatistics
@@ -115,7 +115,7 @@ class GrpcServer:
         self._others: list[grpc.aio.Server] = []
         self._parts = parts
         self._health = HealthServicer((GAN_SERVICE, ADMIN_SERVICE, INFERENCE_SERVICE))
-        services = (
+        known = (
             GAN_SERVICE,
             ADMIN_SERVICE,
             INFERENCE_SERVICE,
@@ -123,6 +123,7 @@ class GrpcServer:
             reflection.SERVICE_NAME,
             REFLECTION_V1,
         )
+        services = tuple(name for name in known if "reflection" not in parts or _is_in(name, parts))
         methods: Any = self._handler  # it has the methods of a server that the generated functions call
         health_pb2_grpc.add_HealthServicer_to_server(self._health, methods)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(services), methods)
@@ -137,7 +138,7 @@ class GrpcServer:
 
     @property
     def not_ready_because(self) -> str:
-        """Why calls are not answered now; empty if they are."""
+        """Return the reason why calls are not answered now; empty if they are."""
         if self._drain.announced:
             return "the server is shutting down"
         if not self._started:
@@ -235,3 +236,8 @@ class GrpcServer:
         if self._socket is not None:
             self._socket.remove()
         return cut_off
+
+
+def _is_in(service: str, parts: frozenset[Part]) -> bool:
+    """Return whether parts of the server have methods of a service."""
+    return any(rule.parts <= parts for method, rule in RULES.items() if method.startswith(f"/{service}/"))

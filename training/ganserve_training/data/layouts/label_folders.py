@@ -12,7 +12,7 @@ from ganserve_training.errors import DataError
 def label_folders(tree: Tree, where: str, *, use_labels: bool, is_archive: bool) -> Arrangement:
     """Return the pictures of the training part, with the first folder of each as its label.
 
-    A folder around everything (photos/cat, photos/dog) is no label: it is passed through where it holds two or more
+    A folder around everything (photos/cat, photos/dog) is not a label: it is passed through where it holds two or more
     folders and no picture of its own, in an archive always.
 
     Args:
@@ -29,7 +29,7 @@ def label_folders(tree: Tree, where: str, *, use_labels: bool, is_archive: bool)
     if len(splits.held_out) > 1:
         names = " and ".join(splits.held_out)
         raise DataError(
-            f"{where} holds only {names}, and no train: name the part to learn from with --data.path, such as "
+            f"{where} holds only {names}, and no train: name the part to learn from with --data, such as "
             f"{where}/{splits.held_out[0]}"
         )
     inner = {file: path for file in tree.files if (path := _inner(splits, _parts(file))) is not None}
@@ -66,15 +66,17 @@ def _is_beside(splits: Splits, file: Parts) -> bool:
 
 
 def _around(files: list[Parts], folders: list[Parts], *, is_archive: bool) -> int:
-    """Return how many folders lie around everything."""
-    depth = 0
+    """Return how many folders lie around everything: all down to the first that holds several folders."""
+    around = depth = 0
     while files and all(len(path) > depth + 1 for path in files) and len({path[depth] for path in files}) == 1:
         loose = any(len(path) == depth + 2 for path in files)
         labels = {path[depth + 1] for path in folders if len(path) > depth + 1 and path[depth] == files[0][depth]}
-        if not (is_archive and depth == 0) and (loose or len(labels) < 2):
-            break
         depth += 1
-    return depth
+        if (is_archive and depth == 1) or (not loose and len(labels) > 1):
+            around = depth
+        elif loose:
+            break
+    return around
 
 
 def _passed_over(tree: Tree, splits: Splits) -> list[PassedOver]:

@@ -22,7 +22,7 @@ class ZipTree:
     """Files in a zip archive.
 
     Raises:
-        DataError: It is no archive, damaged, or encrypted.
+        DataError: It is not an archive, or is damaged or encrypted.
     """
 
     def __init__(self, archive: Path, endings: Sequence[str]) -> None:
@@ -44,7 +44,7 @@ class ZipTree:
             encrypted += entry.flag_bits & 1
             self._entries["/".join(parts)] = entry.filename
         if encrypted:
-            raise DataError(f"{archive} is encrypted: unpack it, and give the folder with --data.path")
+            raise DataError(f"{archive} is encrypted: unpack it, and give its folder with --data")
         for file in self._entries:
             listing.add(file)
         self.files, self.others, self.folders = sorted(listing.files), sorted(listing.others), sorted(folders)

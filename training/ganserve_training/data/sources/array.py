@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import StoredDataConfig, register_source
-from ganserve_training.data.labels import expect_label_count, index_label_array, read_labels, used_labels
+from ganserve_training.data.labels import (
+    expect_label_count,
+    index_label_array,
+    read_labels,
+    read_unless_ignored,
+    used_labels,
+)
 from ganserve_training.data.origin import Origin, PassedOver
 from ganserve_training.data.samples_in_memory import Vectors
 from ganserve_training.data.storage.array_store import images_of_array
@@ -55,11 +61,14 @@ class ArrayConfig(StoredDataConfig):
         samples = arrays[key]
         if samples.ndim == 0:
             raise DataError(f"{path} must hold samples, not a single value")
-        labels, names = _labels(path, arrays, label_key, self)
+        labels, names = read_unless_ignored(
+            lambda: _labels(path, arrays, label_key, self), ignored=self.labels == "ignore"
+        )
         if labels is not None:
             expect_label_count(labels, len(samples), self.labels_path or str(path), str(path))
         others = [*(name for name in arrays if name not in (key, label_key, _NAMES_KEY)), *unread]
-        passed_over = [PassedOver(len(others), f"other arrays ({', '.join(others)})")] if others else []
+        what = f"other array{'' if len(others) == 1 else 's'} ({', '.join(others)})"
+        passed_over = [PassedOver(len(others), what)] if others else []
         if _is_vectors(samples):
             _refuse_image_options(path, self)
             with np.errstate(over="ignore"):  # Values too large for float32 become infinite; Vectors refuses them.

@@ -55,8 +55,9 @@ class CsvConfig(StoredDataConfig):
         if table.labels is not None and self.labels == "use":
             labels, names = index_label_array(table.labels, f"{path} ({table.label_name})")
         pixels, how = as_pixels(table.pixels, str(path))
-        how = ", ".join(part for part in (f"labels from {table.label_name}" if table.label_name else "", how) if part)
-        return images_of_array(pixels, labels, names, self, str(path), Origin(how=how, passed_over=table.passed_over))
+        labels_from = f"labels from {table.label_name}" if table.label_name else ""
+        origin = Origin(labels_from=labels_from, how=how, passed_over=table.passed_over)
+        return images_of_array(pixels, labels, names, self, str(path), origin)
 
 
 def _tree(path: Path, label_column: str | None) -> FolderTree:

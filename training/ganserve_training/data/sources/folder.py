@@ -120,9 +120,10 @@ def load_arranged(
     store = FileStore(tree, arrangement.files)
     others = by_ending(file for file in tree.others if file not in arrangement.used)
     passed_over = (*arrangement.passed_over, *tree.passed_over, *others)
-    origin = Origin(how=arrangement.how, passed_over=passed_over)
     if arrangement.labels is None:
+        origin = Origin(how=arrangement.how, passed_over=passed_over)
         return build_stored_images(store, None, (), config, report, origin)
+    origin = Origin(labels_from=arrangement.how, passed_over=passed_over)
     labels, names = index_labels(arrangement.labels)
     return build_stored_images(store, labels, names, config, report, origin)
 

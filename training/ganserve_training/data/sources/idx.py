@@ -52,7 +52,8 @@ class IdxConfig(StoredDataConfig):
         if labels is not None:
             expect_label_count(labels, len(pixels), "the labels file", str(path))
         others = sorted(file.name for file in path.parent.glob("*ubyte*") if _is_other(file, path))
-        passed_over = (PassedOver(len(others), f"other files ({', '.join(others)})"),) if others else ()
+        what = f"other file{'' if len(others) == 1 else 's'} ({', '.join(others)})"
+        passed_over = (PassedOver(len(others), what),) if others else ()
         origin = Origin(how=f"images of {path.name}", passed_over=passed_over)
         return images_of_array(pixels, labels, names, self, str(path), origin)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import OnBadFile, StoredDataConfig, register_source
 from ganserve_training.data.label_table import LABELS, column_among
-from ganserve_training.data.labels import index_label_array, index_labels
+from ganserve_training.data.labels import index_label_array, index_labels, read_unless_ignored
 from ganserve_training.data.layouts.folder_tree import FolderTree
 from ganserve_training.data.layouts.split_names import find_splits
 from ganserve_training.data.layouts.tree import by_ending
@@ -50,8 +50,8 @@ class ParquetConfig(StoredDataConfig):
         """Return images of a Parquet file, or of all Parquet files in a folder and below it.
 
         If some files or folders are called train, only those are read: the others are other splits. The image column
-        holds encoded images, or structures of bytes and path; the label column integers or text. Integers get the names
-        in the files' Hugging Face metadata, if there are any.
+        holds encoded images, or structures of bytes and path; the label column integers, also as floats, true and
+        false, or text. Integers get the names in the files' Hugging Face metadata, if there are any.
 
         Raises:
             DataError: There are no such files, a column is missing or of another type, or a label is missing.
@@ -75,7 +75,9 @@ class ParquetConfig(StoredDataConfig):
         for file, schema in zip(files, schemas, strict=True):
             otherwise = "; or learn without labels: --data.labels ignore"
             _expect_column(file, schema, label_column, "data.label-column", otherwise)
-        labels, names = _read_labels(files, schemas, label_column)
+        labels, names = read_unless_ignored(
+            lambda: _read_labels(files, schemas, label_column), ignored=self.labels == "ignore"
+        )
         return build_stored_images(store, labels, names, self, report, origin)
 
 
@@ -99,7 +101,7 @@ def _training_files(path: Path) -> tuple[Path, list[Path], Sequence[PassedOver]]
     if len(sets) > 1:
         names = ", ".join("/".join(place) for place in sets)
         example = path.joinpath(*sets[0])
-        raise DataError(f"{path} holds several data sets, {names}: give the path of one, --data.path {example}")
+        raise DataError(f"{path} holds several data sets, {names}: give the path of one, --data {example}")
     passed_over = [*splits.passed_over(parts.values()), *tree.passed_over, *by_ending(tree.others)]
     return path, [path / file for file in taken], passed_over
 
@@ -130,27 +132,29 @@ def _read_labels(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     import pyarrow as pa
 
-    values: list[int | str] = []
+    values: list[int | float | str] = []
     for file, schema in zip(files, schemas, strict=True):
         kind = schema.field(column).type
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
-        if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        types = pa.types
+        usable = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string)
+        if not any(is_of(kind) for is_of in usable):
             raise DataError(f"{file}: the label column {column!r} must hold integers or text (got {kind})")
         with reading(file, f"a Parquet file with the column {column!r}"):
             part = open_parquet(file).read(columns=[column], use_threads=False).column(column).to_pylist()
         if None in part:
             raise DataError(f"{file}: row {part.index(None)} has no label in {column!r}")
-        values += part
-    kinds = {type(value) for value in values}
-    if len(kinds) > 1:
+        values += [str(value) for value in part] if types.is_boolean(kind) else part
+    text = {isinstance(value, str) for value in values}
+    if len(text) > 1:
         raise DataError(f"the label column {column!r} holds integers in some files, text in others")
-    if kinds == {str}:
+    if text == {True}:
         return index_labels([str(value) for value in values])
     named = {_label_names(schema, column) for schema in schemas}
     if len(named) > 1:
         raise DataError(f"the files call the labels in {column!r} by different names: are they of one data set?")
-    return index_label_array(np.array(values, np.int64), f"the label column {column!r} of {files[0]}", named.pop())
+    return index_label_array(np.array(values), f"the label column {column!r} of {files[0]}", named.pop())
 
 
 def _label_names(schema: Any, column: str) -> tuple[str, ...] | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_S = 15.0
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def adopt_orphans() -> None:
@@ -46,11 +47,8 @@ def running(
     try:
         yield process
     finally:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C leaves no process behind
-        try:
+        with _undisturbed():
             _end(process)
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
@@ -104,30 +102,45 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
+def end_all() -> None:
+    """Kill all descendants."""
+    with _undisturbed():
+        while left := _reaped():  # a killed parent cannot start more, but may have done so just before
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Ask the server to end, wait, and kill what is left of its processes."""
     if process.poll() is None:
         process.terminate()
     deadline = time.monotonic() + _GRACE_S
-    while (left := _reaped(process)) and time.monotonic() < deadline:
+    while _reaped() and time.monotonic() < deadline:
         time.sleep(0.02)
-    while left:  # a killed parent cannot start more, but may have done so just before
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.02)
-        left = _reaped(process)
+    end_all()
+    process.poll()  # so that it knows, too
 
 
-def _reaped(process: subprocess.Popen[bytes]) -> list[int]:
-    """Bury the dead and return the living."""
-    process.poll()
-    living = []
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore a second Ctrl-C in the block, so that it leaves no process behind."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _reaped() -> list[int]:
+    """Reap own and adopted processes that have ended, and return the others."""
+    left = []
     for pid in descendants():
-        with contextlib.suppress(OSError):
-            if pid != process.pid and int(_stat(pid)[1]) == os.getpid():
-                os.waitpid(pid, os.WNOHANG)
-        with contextlib.suppress(OSError):
-            if _stat(pid)[0] != "Z":
-                living.append(pid)
-    return living
+        reaped = 0
+        with contextlib.suppress(ChildProcessError):  # another process's child
+            reaped, _ = os.waitpid(pid, os.WNOHANG)
+        if not reaped and Path(f"/proc/{pid}").exists():
+            left.append(pid)
+    return left
