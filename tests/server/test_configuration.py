@@ -100,6 +100,8 @@ def _values(config: ServerConfig) -> dict[str, object]:
         ("port = 1.5", r"port 1\.5: not a whole number"),
         ("drain_timeout_s = true", r"drain_timeout_s True: not a number\. Give one, such as 0\.5\."),
         ("spinning = 2", r"spinning 2: not a choice\. Give one of true, false\."),
+        ('processes = "two"', r"processes two: not a choice\. Give a whole number, or one of auto\."),
+        ("processes = 0", r"processes 0: must be auto, or 1 to 256\."),
         ('provider = "tpu"', r"provider tpu: not a choice\. Give one of auto, cuda, tensorrt, openvino, cpu\."),
         ('models = ""', r"serve\.toml: models '': not a path\."),
         ("batch_buckets = [1.5]", r"batch_buckets 1\.5: not a whole number"),

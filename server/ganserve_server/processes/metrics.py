@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from prometheus_client import ProcessCollector
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
@@ -63,14 +63,17 @@ class ServiceCollector(Collector):
         snapshots: Callable[[], Iterable[Snapshot]],
         pop_ended: Callable[[], Iterable[Snapshot]],
         replaced: Callable[[], int],
+        protection: Callable[[], Iterable[tuple[d.Metric, list[tuple[tuple[str, ...], float]]]]] = tuple,
     ) -> None:
         """Collect from the snapshots of the processes that run.
 
         `pop_ended` returns the last ones of those that have ended since the last time, whose counts are kept, so that
-        the server's never fall. `replaced` returns how many ended early.
+        the server's never fall. `replaced` returns how many ended early, and
+        `protection` the metrics of callers of the HTTP port.
         """
         self._snapshots = snapshots
         self._pop_ended = pop_ended
+        self._protection = protection
         self._replaced = replaced
         self._ended: list[Metric] = []
         self._lock = threading.Lock()
@@ -83,10 +86,18 @@ class ServiceCollector(Collector):
             for snapshot in self._pop_ended():
                 counts = [family for family in snapshot.families if family.type in _COUNTS]
                 self._ended = list(combined([*self._ended, *counts]))
-        families = [*self._ended, *process_families(), replaced]
+        families = [*self._ended, *process_families(), replaced, *self._protection_families()]
         for snapshot in running:
             families += snapshot.families
         yield from combined(families)
+
+    def _protection_families(self) -> Iterator[Metric]:
+        for metric, values in self._protection():
+            kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+            family = kind(metric.name, metric.help, labels=metric.labels)
+            for labels, value in values:
+                family.add_metric(labels, value)
+            yield family
 
 
 def combined(families: Iterable[Metric]) -> Iterator[Metric]:

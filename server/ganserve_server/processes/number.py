@@ -7,13 +7,13 @@ import sys
 from dataclasses import replace
 
 from ganserve_server.control_groups import usable_memory
-from ganserve_server.processes.scout import sample_seconds
+from ganserve_server.processes.scout import measure
 from ganserve_server.settings import ServerConfig
 
 REQUEST_S = 0.2e-3
 """CPU seconds of a small request beside the model's calls, most of them in one thread of Python
 (`benchmarks/serving/README.md`, processes)."""
-_MOST = 16
+_MOST, _MOST_ON_GPU = 16, 4  # a GPU holds the models, and CUDA's own memory, for each process
 _LEAST_BYTES = 512 * 2**20  # of memory for each process
 
 
@@ -30,12 +30,14 @@ def choose_processes(config: ServerConfig) -> tuple[int, str]:
         return 1, " (auto: only Linux shares a port's connections out)"
     if config.host.startswith("unix:"):
         return 1, " (auto: a Unix socket belongs to one)"
-    measured = sample_seconds(replace(config, processes=1, metrics_port=None))
+    measured = measure(replace(config, processes=1, metrics_port=None))
     if measured is None:
         return 1, " (auto: no model could be measured)"
-    seconds, cores = measured
-    number = processes_for(seconds, cores, (config.memory_limit_mib * 2**20) or usable_memory())
-    return number, f" (auto: a sample takes {seconds * 1e3:.2g} ms of CPU time, and there are {cores} cores)"
+    memory_bytes = (config.memory_limit_mib * 2**20) or usable_memory()
+    most = _MOST_ON_GPU * len(config.devices) if measured.on_gpu else _MOST
+    number = min(processes_for(measured.sample_s, measured.cores, memory_bytes), most)
+    took = f"{measured.sample_s * 1e3:.2g} ms of CPU time"
+    return number, f" (auto: a sample takes {took}, and there are {measured.cores} cores)"
 
 
 def processes_for(sample_s: float, cores: int, memory_bytes: int) -> int:

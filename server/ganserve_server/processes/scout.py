@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,11 +21,18 @@ _START = "import sys; sys.path[:] = {path!r}; from ganserve_server.processes.sco
 _TRIALS, _ENOUGH_S = 5, 0.2
 
 
-def sample_seconds(config: ServerConfig) -> tuple[float, int] | None:
-    """Return the CPU seconds of a sample of the model that needs least, and the number of cores.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a server of one process has to do."""
 
-    Returns None if no model can be loaded.
-    """
+    sample_s: float
+    """CPU seconds of a sample of the model that needs least."""
+    cores: int
+    on_gpu: bool
+
+
+def measure(config: ServerConfig) -> Measured | None:
+    """Load the models of the settings and measure them; return None if none can be loaded."""
     scout = subprocess.run(  # noqa: S603 - this program
         [sys.executable, "-I", "-S", "-c", _START.format(path=sys.path)],
         input=pickle.dumps(config),
@@ -33,16 +41,16 @@ def sample_seconds(config: ServerConfig) -> tuple[float, int] | None:
         check=False,
     )
     try:
-        seconds, cores = json.loads(scout.stdout)
-    except ValueError:
+        return Measured(*json.loads(scout.stdout))
+    except (ValueError, TypeError):
         return None
-    return None if seconds is None else (seconds, cores)
 
 
 def main() -> None:
-    """Load the models of the settings on stdin, and print the seconds as JSON."""
+    """Load the models of the settings on stdin, and print what `Measured` has as JSON."""
     from ganserve_server.control_groups import usable_memory
     from ganserve_server.engine.parallelism import usable_cores
+    from ganserve_server.engine.providers import ON_CPU
     from ganserve_server.models.trial_process import TrialProcesses
     from ganserve_server.startup import load
 
@@ -51,8 +59,11 @@ def main() -> None:
     memory_bytes = config.load_memory_mib * 2**20 or usable_memory() // 2
     trials = TrialProcesses(timeout_s=config.load_timeout_s, memory_bytes=memory_bytes)
     repository, _ = load(config, trials)
-    least = min((_seconds(*model.full_call()) for model in repository.models()), default=None)
-    sys.stdout.write(json.dumps([least, usable_cores()]))
+    models = repository.models()
+    if models:
+        least = min(_seconds(*model.full_call()) for model in models)
+        on_gpu = any(model.providers[0] not in ON_CPU for model in models)
+        sys.stdout.write(json.dumps([least, usable_cores(), on_gpu]))
     sys.stdout.flush()
     trials.close()
     os._exit(0)

@@ -78,7 +78,7 @@ async def _monitored(
         yield
         return
     fleet = supervisor.fleet
-    collector = ServiceCollector(fleet.snapshots, fleet.pop_dead, lambda: fleet.replaced)
+    collector = ServiceCollector(fleet.snapshots, fleet.pop_dead, lambda: fleet.replaced, protection.metrics)
     registry = CollectorRegistry()
     registry.register(collector)
     PlatformCollector(registry=registry)

@@ -75,6 +75,8 @@ class Supervisor:
                 say(report)
                 await self._stop.wait()
             return await self._end()
+        except OSError as error:
+            raise GanserveServerError(f"--processes {self._processes}: cannot be started: {error.strerror}.") from error
         except WorkerFailedError as error:
             raise (StartupError if error.is_usage else GanserveServerError)(str(error)) from error
         finally:
@@ -121,13 +123,29 @@ class Supervisor:
             pause_s = 0.0 if failures == 1 else min(2.0 ** (failures - 2), _LONGEST_PAUSE_S)
             when = f" in {pause_s:g} s" if pause_s else ""
             _log.error("%s %s: it is replaced%s", worker.name, worker.failure or worker.how_it_ended(), when)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), pause_s)
-            if self.fleet.stopping:
+            await self._pause(pause_s)
+            replacement = await self._replacement(worker.index)
+            if replacement is None:
                 return
-            worker = self._start(worker.index)
+            worker = replacement
             self.fleet.replaced += 1
             self._in_background(_tell_when_it_serves(worker))
+
+    async def _replacement(self, index: int) -> WorkerProcess | None:
+        """Start a process in the place of another one, as soon as the system can; return None if the server stops."""
+        while not self.fleet.stopping:
+            try:
+                return self._start(index)
+            except OSError as error:
+                again = f"trying again in {_LONGEST_PAUSE_S:g} s"
+                _log.error("process %d cannot be started: %s; %s", index + 1, error.strerror, again)
+                await self._pause(_LONGEST_PAUSE_S)
+        return None
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not once the server stops."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
 
     async def _end(self) -> int:
         """Let all processes drain, and return the exit code."""

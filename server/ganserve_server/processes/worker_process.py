@@ -63,8 +63,8 @@ class WorkerProcess:
         with contextlib.closing(others):
             descriptors = (others.fileno(), assignment.usage_descriptor)
             self.process = subprocess.Popen(  # noqa: S603 - this program
-                # -I -S: neither the environment nor site packages change what is imported; the path is this process's.
-                [sys.executable, "-I", "-S", "-c", _START.format(path=sys.path), str(others.fileno())],
+                # The path is this process's. Instrumentation, such as opentelemetry-instrument, begins as it did here.
+                [sys.executable, "-P", "-c", _START.format(path=sys.path), str(others.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr,
                 pass_fds=descriptors,

@@ -235,3 +235,14 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.slow
+def test_the_number_is_chosen_by_a_measurement(models: Path) -> None:
+    with running_server(models, "--processes", "auto") as server:
+        server.wait_for(
+            re.compile(r"processes \d+ \(auto: a sample takes \S+ ms of CPU time, and there are \d+ cores?\)")
+        )
+    (models.parent / "empty").mkdir()
+    with running_server(models.parent / "empty", "--processes", "auto", "--allow-empty") as server:
+        assert "processes 1 (auto: no model could be measured)" in server.log
