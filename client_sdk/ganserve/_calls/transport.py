@@ -203,8 +203,11 @@ class Transport(_Base):
         """Return the result of a call; ask for the largest request first if this one is unusually large."""
         if (size := call.request.ByteSize()) > self._largest_request:
             self._check_size(call, size, self.unary(largest_request(call.timeout_s)))
-        with self.tracing.begin(call.method) as span:
-            return self._unary(call, span.headers)
+        try:
+            with self.tracing.begin(call.method) as span:
+                return self._unary(call, span.headers)
+        except GanserveError as error:  # The caller's line and the reason, without the way through the SDK.
+            raise error.with_traceback(None) from error.__cause__
 
     def _unary(self, call: Call[ResultT], headers: Headers) -> ResultT:
         request_id = new_request_id()
@@ -334,8 +337,11 @@ class AsyncTransport(_Base):
         """Return the result of a call; ask for the largest request first if this one is unusually large."""
         if (size := call.request.ByteSize()) > self._largest_request:
             self._check_size(call, size, await self.unary(largest_request(call.timeout_s)))
-        with self.tracing.begin(call.method) as span:
-            return await self._unary(call, span.headers)
+        try:
+            with self.tracing.begin(call.method) as span:
+                return await self._unary(call, span.headers)
+        except GanserveError as error:  # The caller's line and the reason, without the way through the SDK.
+            raise error.with_traceback(None) from error.__cause__
 
     async def _unary(self, call: Call[ResultT], headers: Headers) -> ResultT:
         request_id = new_request_id()
