@@ -65,6 +65,10 @@ def test_a_traceback_shows_no_frame_of_grpc(api: Api, connect: Callable[..., Api
         lines = traceback.format_exception(caught.value)
         assert len([line for line in lines if line.startswith("Traceback")]) == 1
         assert not any("grpc/" in line or "grpc._" in line for line in lines)
+        inside = [
+            frame.name for frame in traceback.extract_tb(caught.value.__traceback__) if "_calls" in frame.filename
+        ]
+        assert len(inside) <= 1, inside  # what the user called, and at most one line below it
         assert "\n" not in str(caught.value)
 
 

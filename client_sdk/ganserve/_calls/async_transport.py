@@ -105,8 +105,11 @@ class AsyncTransport(TransportBase):
     async def unary(self, call: Call[ResultT]) -> ResultT:
         """Return the result of a call; raise MessageTooLarge before it is sent."""
         await self.check_size(call.request, call.timeout_s)
-        with self.tracing.begin(call.method) as span:
-            return await self._unary(call, span.headers)
+        try:
+            with self.tracing.begin(call.method) as span:
+                return await self._unary(call, span.headers)
+        except GanserveError as error:  # The caller's line and the reason, without the way through the SDK.
+            raise error.with_traceback(None) from error.__cause__
 
     async def check_size(self, request: object, timeout_s: float) -> None:
         """Raise MessageTooLarge if a request is larger than the server takes, as `Transport`."""

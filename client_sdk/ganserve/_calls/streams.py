@@ -71,6 +71,8 @@ class _Stream(Results[ResultT], ABC, Generic[ResultT]):
         except BaseException as error:
             self._span.end(error)
             self.close()
+            if isinstance(error, GanserveError):  # The caller's line and the reason, without the way through the SDK.
+                raise error.with_traceback(None) from error.__cause__
             raise
         self._span.end()
         self._over = True

@@ -89,7 +89,7 @@ def used_labels(
     return indices.astype(np.int64).reshape(-1), kept, [PassedOver(len(unused), told)]
 
 
-def expect_label_count(labels: NDArray[np.int64], samples: int, where: str, samples_where: str) -> None:
+def expect_label_count(labels: NDArray[Any], samples: int, where: str, samples_where: str) -> None:
     """Raise a DataError unless there are as many labels as samples."""
     if len(labels) != samples:
         raise DataError(f"{where} has {len(labels):,} labels, but {samples_where} has {samples:,} samples")

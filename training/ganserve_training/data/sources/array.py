@@ -62,10 +62,8 @@ class ArrayConfig(StoredDataConfig):
         if samples.ndim == 0:
             raise DataError(f"{path} must hold samples, not a single value")
         labels, names = read_unless_ignored(
-            lambda: _labels(path, arrays, label_key, self), ignored=self.labels == "ignore"
+            lambda: _labels(path, arrays, label_key, self, len(samples)), ignored=self.labels == "ignore"
         )
-        if labels is not None:
-            expect_label_count(labels, len(samples), self.labels_path or str(path), str(path))
         others = [*(name for name in arrays if name not in (key, label_key, _NAMES_KEY)), *unread]
         what = f"other array{'' if len(others) == 1 else 's'} ({', '.join(others)})"
         passed_over = [PassedOver(len(others), what)] if others else []
@@ -117,12 +115,14 @@ def _keys(arrays: dict[str, NDArray[Any]], path: Path) -> tuple[str, str | None]
 
 
 def _labels(
-    path: Path, arrays: dict[str, NDArray[Any]], key: str | None, config: ArrayConfig
+    path: Path, arrays: dict[str, NDArray[Any]], key: str | None, config: ArrayConfig, count: int
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     if config.labels_path is not None:
         if key is not None:
             raise DataError(f"{path} has its own labels under {key!r}: leave --data.labels-path out")
-        return index_label_array(read_labels(Path(config.labels_path)), config.labels_path)
+        found = read_labels(Path(config.labels_path))
+        expect_label_count(found, count, config.labels_path, str(path))
+        return index_label_array(found, config.labels_path)
     if key is None:
         if _NAMES_KEY in arrays:
             raise DataError(f"{path} has {_NAMES_KEY}, but no labels under {' or '.join(_LABEL_KEYS)}")
@@ -135,6 +135,7 @@ def _labels(
     labels = arrays[key]
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
+    expect_label_count(labels, count, f"{path} ({key})", str(path))
     return index_label_array(labels, f"{path} ({key})", names)
 
 
