@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -112,7 +113,8 @@ PRINTED = {
 
 @pytest.mark.parametrize("block", [block for name in SERVED for block in executable(DOCS / name)], ids=str)
 def test_a_program_runs_beside_a_server(block: Block, target: str, tmp_path: Path) -> None:
-    printed = Reader(tmp_path, target).do(block)
+    with contextlib.closing(Reader(tmp_path, target)) as reader:  # it may have started another server
+        printed = reader.do(block)
     for call, expected in PRINTED.items():
         if call in block.code:
             assert re.fullmatch(expected, printed), printed
