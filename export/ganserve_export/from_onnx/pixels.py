@@ -58,7 +58,7 @@ def check_range(
     offset, factor = _OFFSET_AND_FACTOR[stated]
     levels = (values.astype(np.float64) + offset) * factor
     outside = np.mean((levels < -0.5) | (levels > 255.5))
-    if outside > _OUTSIDE and likely is None and stated == "-1..1" and max(-low, high) < _FAR:
+    if outside > _OUTSIDE and likely is None and stated != "0..255" and max(-low, high) < _FAR:
         return stated, f" ({outside:.0%} of the values lie outside, and are clamped)"  # they suggest no other range
     if outside > _OUTSIDE:
         fits = likely is not None and likely != stated
