@@ -259,6 +259,17 @@ def test_inputs_for_noise_are_found(tmp_path: Path) -> None:
     assert_same_pixels(run(packaged, latents=LATENTS)[0], expected)
 
 
+def test_latents_called_noise_beside_labels_are_latents(tmp_path: Path) -> None:
+    nodes = [node("Reshape", "noise row", "z"), node("MatMul", "z w", "a"), node("MatMul", "labels v", "b"),
+        node("Add", "a b", "sum"), *TAIL]  # fmt: skip
+    inputs = {"noise": (FLOAT, ["n", Z, 1, 1]), "labels": (FLOAT, ["n", 3])}
+    constants = SHAPE | {"row": np.array([-1, Z]), "v": weight(3, 48, seed=7)}
+    packaged = wrap(tmp_path, save(tmp_path / "g.onnx", nodes, inputs, IMAGE, constants), label_names=ABC, **NCHW)
+    (samples,) = run(packaged, latents=LATENTS, labels=LABELS)
+    expected = np.tanh(LATENTS @ weight(Z, 48) + weight(3, 48, seed=7)[LABELS]).reshape(-1, 3, 4, 4)
+    assert_same_pixels(samples, levels(expected))
+
+
 @pytest.mark.parametrize(("given", "kind"), [("grain=uniform", "uniform"), ("grain", "normal")])
 def test_noise_of_a_stated_distribution(tmp_path: Path, given: str, kind: str) -> None:
     nodes = [node("MatMul", "z w", "flat"), node("Add", "flat grain", "sum"), *TAIL]

@@ -100,6 +100,15 @@ def test_ranges_follow_from_the_graph_or_its_values(
             wrap(tmp_path, file, layout="nchw", range=stated)
 
 
+def test_a_stated_range_holds_for_a_network_without_bounds(tmp_path: Path) -> None:
+    nodes = [node("Sub", "flat half", "s"), node("Mul", "s half", "h"), node("Mul", "h four", "v")]
+    tail = [*nodes, node("Reshape", "v shape", "img")]
+    constants = {"shape": np.array([-1, 3, 4, 4]), "half": np.float32(0.5), "four": np.float32(3)}
+    file = flat_generator(tmp_path / "g.onnx", tail, (FLOAT, ["n", 3, 4, 4]), constants=constants)
+    packaged = wrap(tmp_path, file, layout="nchw", range="-1..1")
+    assert "% of the values lie outside, and are clamped)" in packaged.generator_is
+
+
 def test_all_questions_come_in_one_round(tmp_path: Path) -> None:
     tail = [node("Mul", "flat half", "v"), node("Reshape", "v shape", "img")]
     constants = {"shape": np.array([-1, 3, 4, 4]), "half": np.float32(0.5)}

@@ -178,7 +178,8 @@ def _noises(graph: ForeignGraph, options: OnnxOptions) -> tuple[tuple[NoiseInput
         found.append((NoiseInput(name=name, distribution=distribution), inputs[name]))
     known = {tensor.name for _, tensor in found} | {options.latents}
     for tensor in graph.inputs:
-        maps = len(tensor.shape) == 4 and 1 in (tensor.shape[1], tensor.shape[3]) and (tensor.size or 0) > 1
+        first, second, last = tensor.shape[1:] if len(tensor.shape) == 4 else (0, 0, 0)
+        maps = (first == 1 or (last == 1 and second != 1)) and (tensor.size or 0) > 1  # not latents [N, Z, 1, 1]
         if tensor.name not in known and tensor.is_float and maps and "noise" in tensor.name.lower() and len(inputs) > 1:
             found.append((NoiseInput(name=tensor.name, distribution="normal"), tensor))
     for _, tensor in found:

@@ -25,6 +25,7 @@ _TO_NHWC, _TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 
 _BOUNDED: dict[str, PixelRange] = {"Tanh": "-1..1", "Sigmoid": "0..1"}
 _EDGE = 1.001
+_FAR = 20.0  # networks without a tanh, little trained, stay below
 
 
 def check_range(
@@ -57,6 +58,8 @@ def check_range(
     offset, factor = _OFFSET_AND_FACTOR[stated]
     levels = (values.astype(np.float64) + offset) * factor
     outside = np.mean((levels < -0.5) | (levels > 255.5))
+    if outside > _OUTSIDE and likely is None and stated != "0..255" and max(-low, high) < _FAR:
+        return stated, f" ({outside:.0%} of the values lie outside, and are clamped)"  # they suggest no other range
     if outside > _OUTSIDE:
         fits = likely is not None and likely != stated
         way_out = f"did you mean --range {likely}?" if fits else "export it with such a range"
@@ -71,13 +74,14 @@ def check_range(
     return stated, ""
 
 
+_BELOW_BLACK = 0.05  # of the highest value: how far values from 0 to 255 may fall below 0
 _ENOUGH = 1_000  # values; of fewer, none may be below 0 by chance
 
 
 def _likely(low: float, high: float) -> PixelRange | None:
     """Return the range that values suggest; None: they lie beyond every one."""
     if high > 2.0:
-        return "0..255" if low >= -13.0 and high > 8.0 else None
+        return "0..255" if low >= -_BELOW_BLACK * high and high > 8.0 else None
     return "-1..1" if low < -0.02 else "0..1"
 
 
