@@ -43,3 +43,9 @@ _RIGHT = {
     "the same command as before: it continues the run of --out": "resume continue resume-from",
 }
 ANSWERS = {f"--{name}": right for right, names in _RIGHT.items() for name in names.split()}
+_COMPACT = {name.replace("-", ""): right for name, right in ANSWERS.items()}
+
+
+def answer_to(flag: str) -> str | None:
+    """Return what to use in place of a familiar flag, however it is hyphenated: --imgsize, --num_epochs, --LR."""
+    return ANSWERS.get(flag) or _COMPACT.get(flag.lower().replace("-", "").replace("_", ""))
