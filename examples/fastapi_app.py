@@ -57,7 +57,7 @@ app = FastAPI(title="Samples", lifespan=lifespan)
 
 @app.exception_handler(GanserveError)
 async def explain(_: Request, error: GanserveError) -> JSONResponse:
-    """Return the SDK's message, which is written for people."""
+    """Return the SDK's message, which is written for humans."""
     headers = {}
     if isinstance(error, ServerOverloaded) and error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))

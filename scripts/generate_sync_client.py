@@ -1,7 +1,7 @@
 """Generate the blocking client from the asyncio client; with --check, compare instead and fail on any difference.
 
 It drops `async` and `await`, removes `Async` and `async_` from names, and changes a few phrases of docstrings. What
-differs more is written by hand in pairs: `channel`, `transport`, `open_streams` and `waiting` of `ganserve._calls`.
+differs more is written by hand in pairs: `transport`, `channel`, `open_streams` and `waiting` of `ganserve._calls`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ SDK = ROOT / "client_sdk" / "ganserve"
 FILES = {
     "_async_client.py": "_client.py",
     "_async_connection.py": "_connection.py",
+    "_async_scorer.py": "_scorer.py",
     "_async_verifier.py": "_verifier.py",
     "_calls/async_local.py": "_calls/local.py",
     "_calls/async_streams.py": "_calls/streams.py",
@@ -34,6 +35,7 @@ NAMES = {
 # Different phrases of the docstrings; each must occur once.
 PHRASES = {
     "The asyncio client: draw": "The blocking client: draw",
+    "`scripts/generate_sync_client.py` makes `_scorer.py` of this file.": "",
     "An asyncio client of a ganserve server; its methods are those of `Client`.": "A client of a ganserve server.",
     "The first call connects and binds the client to its event loop. Cancelling a task cancels its call.": "The first "
     "call connects, and any number of threads may use the client.",

@@ -39,7 +39,8 @@ def listing() -> str:
         }
     chosen = [with_choices(config, {path: name}) for path, names in allowed_choices().items() for name in names]
     flags = sorted({flag for each in chosen for option in _options(each) for flag in _flags(option)})
-    return _lines(list(entries), presets, flags)
+    choosing = [*(f"--{path}" for path in allowed_choices()), "--data.labels", "--batch-size"]
+    return _lines(list(entries), presets, choosing, flags)
 
 
 def _options(config: TrainConfig, preset: str = "mine") -> list[Parameter]:
@@ -65,12 +66,15 @@ def _flags(option: Parameter) -> set[str]:
     return names | {name.removesuffix(".start") for name in names}
 
 
-def _lines(entries: list[str], presets: dict[str, Any], flags: list[str]) -> str:
+def _lines(entries: list[str], presets: dict[str, Any], choosing: list[str], flags: list[str]) -> str:
     """Return JSON with a line for each option, so that changes are easy to read."""
     options = ",\n".join(f"  {entry}" for entry in entries)
     of_presets = ",\n".join(f"  {json.dumps(name)}: {json.dumps(of)}" for name, of in presets.items())
     listed = ",\n".join(f"  {json.dumps(flag)}" for flag in flags)
-    return f'{{\n "options": [\n{options}\n ],\n "presets": {{\n{of_presets}\n }},\n "flags": [\n{listed}\n ]\n}}\n'
+    return (
+        f'{{\n "options": [\n{options}\n ],\n "presets": {{\n{of_presets}\n }},\n'
+        f' "choosing": {json.dumps(choosing)},\n "flags": [\n{listed}\n ]\n}}\n'
+    )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ ROWS: dict[str, list[tuple[d.Metric, tuple[str, ...]]]] = {
         (d.REQUEST_SECONDS, ("method",)),
         (d.RUNNING_REQUESTS, ("instance",)),
         (d.READY, ("instance",)),
+        (d.PROCESSES, ("instance",)),
+        (d.REPLACED_PROCESSES, ("instance",)),
     ],
     "Callers": [
         (d.REFUSED_CALLERS, ("reason",)),

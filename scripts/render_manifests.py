@@ -16,7 +16,7 @@ from helm_python import Chart
 ROOT = Path(__file__).resolve().parents[1]
 CHART, FOLDER = ROOT / "deploy" / "helm" / "ganserve", ROOT / "deploy" / "kubernetes"
 FILE = FOLDER / "ganserve.yaml"
-HEADER = "# Rendered from ../helm/ganserve with values.yaml by scripts/render_manifests.py: edit those.\n"
+HEADER = "# Made from ../helm/ganserve with values.yaml by scripts/render_manifests.py. Edit a copy for your cluster.\n"
 
 
 def main() -> int:

@@ -1,11 +1,11 @@
-"""Package every ONNX file below a folder of public repositories, and print what came of it as a Markdown table.
+"""Package every ONNX file below a folder of public repositories, and print the results as a Markdown table.
 
     python scripts/works_with.py FOLDER [--out TABLE.md]
 
 FOLDER has one folder for each repository. Each file is packaged without options first. A file `tries.json` in FOLDER
 may give further options, as a user would after reading the first answer: {"repository/file.onnx": "--shape 64x64x3"};
 an object names the critic, too: {"repository/g.onnx": {"critic": "repository/d.onnx", "options": "--labels 10"}}.
-This is no part of the tests: the repositories change, and stay outside of this one.
+The tests do not run this: the repositories change, and stay outside of this one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ganserve_export.commands import package as package_command
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What came of one file."""
+    """Result for one file."""
 
     repository: str
     command: str

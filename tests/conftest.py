@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import functools
 import importlib
 import io
@@ -12,6 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,7 +86,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
         from ganserve_training import PRESETS, train
 
-        config = dataclasses.replace(PRESETS["digits"], steps=8)
+        config = replace(PRESETS["digits"], steps=8)
         train(config, folder / "digits", device="cpu", console=Console(file=io.StringIO()))
 
     return shared_folder(tmp_path_factory, "small-run", train_it) / "digits"

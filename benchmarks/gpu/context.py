@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Where to measure, what, and how long."""
+    """Place, subject and length of a measurement."""
 
     device: Literal["cuda", "cpu"]
     subjects: tuple[Subject, ...]

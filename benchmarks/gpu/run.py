@@ -25,6 +25,7 @@ for _folder in ("serving", "training"):
     sys.path.append(str(Path(__file__).parents[1] / _folder))
 
 import generators
+import several_processes
 import trainings
 import whole_server
 from context import Context
@@ -36,7 +37,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Name: the section, and its share of the time. Time that one does not use goes to the next.
-SECTIONS = {"generators": (generators, 0.5), "server": (whole_server, 0.25), "training": (trainings, 0.25)}
+SECTIONS = {
+    "generators": (generators, 0.45),
+    "server": (whole_server, 0.2),
+    "processes": (several_processes, 0.15),
+    "training": (trainings, 0.2),
+}
 MINUTES = {"cuda": 8.0, "cpu": 1.2}
 ROUNDS = {"cuda": 2, "cpu": 1}
 

@@ -4,7 +4,7 @@
 #   benchmarks/gpu/run_all.sh FOLDER               on a machine with an NVIDIA GPU: at most eight minutes
 #   DEVICE=cpu benchmarks/gpu/run_all.sh FOLDER    a dry run on the CPU: its figures mean nothing
 #
-# MINUTES=8 limits the whole; STAGES="tests generators server training" selects stages; PYTHON=python3 is the interpreter.
+# MINUTES=8 limits the whole; STAGES="tests generators server processes training" selects stages; PYTHON=python3 is the interpreter.
 # A stage that has succeeded leaves FOLDER/STAGE.done and is skipped the next time, so that an interrupted run can be resumed.
 # Each stage is a process of its own: one that breaks the GPU's context does not affect the others.
 set -euo pipefail
@@ -35,7 +35,7 @@ sys.exit(obstacle and f'onnxruntime cannot use CUDA: {obstacle}')
 fi
 
 stages=()
-for stage in ${STAGES:-tests generators server training}; do
+for stage in ${STAGES:-tests generators server processes training}; do
   if [ -e "$out/$stage.done" ]; then echo "$stage: done already"; else stages+=("$stage"); fi
 done
 failed=0 waiting=${#stages[@]}

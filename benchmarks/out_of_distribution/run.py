@@ -38,7 +38,7 @@ Figures = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Found:
-    """What a detector says about pictures."""
+    """Scores that a detector gives pictures."""
 
     out_of_distribution: np.ndarray
     probabilities: np.ndarray | None = None

@@ -39,8 +39,8 @@ class Bystanders:
         return sum(ticks) - idle, own, sum(ticks)
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used, in all its threads."""
+def cpu_seconds(pid: int | str) -> float:
+    """Return the CPU time that a process has used, in all its threads; of PID/task/TID, that of a thread."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

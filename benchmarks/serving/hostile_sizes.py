@@ -65,6 +65,7 @@ def main() -> None:
     print(", ".join(f"{count:,} {status}" for status, count in answers.most_common()))
     met = "met" if longest["held_ms"] <= GOAL_MS else "missed"
     print(f"longest hold of the loop {longest['held_ms']:.0f} ms (goal {GOAL_MS:g} ms: {met})")
+    print(f"longest hold that the server's own work can explain {longest['caused_ms']:.0f} ms")
     print(f"longest CPU time of the loop between two ticks {longest['cpu_ms']:.0f} ms")
     print(f"unexpected: {len(unexpected) or 'nothing'}", *unexpected[:10], sep="\n")
     if arguments.json:

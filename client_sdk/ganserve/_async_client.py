@@ -1,4 +1,4 @@
-"""The asyncio client: draw samples and score them.
+"""The asyncio client: draw samples, besides what its bases do.
 
 `scripts/generate_sync_client.py` makes `_client.py` of this file.
 """
@@ -9,28 +9,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ganserve._async_scorer import AsyncScorer
 from ganserve._async_verifier import AsyncVerifier
 from ganserve._calls import unary_calls
-from ganserve._calls.async_streams import AsyncSampleStream, AsyncScoreStream
+from ganserve._calls.async_streams import AsyncSampleStream
 from ganserve._calls.interpolation import Interpolation
 from ganserve._calls.requests import sample_request, stream_request
-from ganserve._calls.score_inputs import ScoreInputs
-from ganserve._calls.stream_calls import SampleStreamCall, ScoreStreamCall
-from ganserve._calls.waiting import async_in_thread
+from ganserve._calls.stream_calls import SampleStreamCall
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Iterable, Mapping
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
     from ganserve._results.batch import SampleBatch
     from ganserve._results.sample import Sample
-    from ganserve._results.scores import Scores
     from ganserve._results.selection import Selection
-    from ganserve._types import Encoding, ImagesLike, Label, Labels, Noise, Priority
+    from ganserve._types import Encoding, Labels, Noise, Priority
 
 
-class AsyncClient(AsyncVerifier):
+class AsyncClient(AsyncScorer, AsyncVerifier):
     """An asyncio client of a ganserve server; its methods are those of `Client`.
 
         async with AsyncClient("localhost:50051") as client:
@@ -53,7 +51,9 @@ class AsyncClient(AsyncVerifier):
         timeout_s: Default deadline of each call in seconds; math.inf waits for ever, and less than 1 ms is 1 ms. With
             several servers, an attempt gets a share of it, so that another can follow: a third at the first of three.
         max_attempts: Most attempts of one call at all servers together; 1 never retries. A server without a connection
-            costs none while another one is left. Default: 5, or one more than there are servers.
+            costs none while another one is left. Default: 5, or one more than there are connections.
+        connections: Connections to each address, which take turns. A server of several processes (`--processes`) shares
+            out connections, so that one of them reaches only one process: give a few for each process.
         compression: Compresses what is sent. To receive less, use an `encoding`.
         metadata: Sent with every call, by name, such as {"x-team": "shop"}.
         tls: Encrypts the calls: True trusts the public authorities, `TLS(ca="ca.pem")` those of a file. Default: the
@@ -234,106 +234,6 @@ class AsyncClient(AsyncVerifier):
         )
         call = SampleStreamCall(stream_request(request, chunk_size), self._timeout_s(timeout_s))
         return AsyncSampleStream(self._transport, call)
-
-    async def score(
-        self,
-        images: ImagesLike,
-        label: Labels | None = None,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        fit: bool = False,
-        priority: Priority = "normal",
-        timeout_s: float | None = None,
-    ) -> Scores:
-        """Score samples with a model's critic.
-
-        Args:
-            images: Samples to score, or a sequence of these. Drawn samples and batches, with their labels.
-                Arrays: uint8 images [N, H, W, C], [H, W, C], or gray ones [N, H, W] (W > 4), [H, W]; float32 vectors
-                [N, D], [D], or the numbers of one vector; PyTorch tensors of these. Pillow images, and encoded pictures
-                as paths, bytes or files open for reading bytes (these need the extra `images`), which must have the
-                model's size, or see `fit`; gray becomes RGB and RGB gray where nothing is lost. A PNG that
-                `SampleBatch.save_grid` or `save` wrote is cut into its samples, exactly. Paths of folders: the PNG,
-                JPEG, WebP, BMP and TIFF files in it, by name. Paths of what `save_npz` and `save_csv` wrote, or other
-                .npz, .csv and .npy files.
-            label: As for `sample`; conditional models need it, unless their critic takes none
-                (`ModelInfo.critic_takes_labels`). Default: the labels that samples, batches and PNGs carry, if the
-                critic takes any.
-            model: The model's name. Default: the one that drew the samples, batches or PNGs, if known, else the
-                client's, else the server's only model.
-            version: The model's version. Default: the latest that is ready.
-            fit: Cut and resize pictures of another size to the model's, and convert their colours; else they are
-                refused. Such scores say less: the critic has never seen resized pictures.
-            priority: As for `sample`.
-            timeout_s: Deadline of each request in seconds, retries included; math.inf is none. Default: the client's.
-                Pictures, samples, batches, and arrays [2 to 4, H, W], which might be one image with its channels first,
-                take two requests: the first asks for the model's size and whether it takes labels.
-
-        Returns:
-            The critic's scores, the calibrated probabilities that the samples are real rather than this generator's,
-            and which samples are unlike the training data, in the order of the samples.
-
-        Raises:
-            InvalidRequest: An argument is wrong, or a picture does not fit the model.
-            UnsupportedByModel: The model has no critic, or takes no labels.
-            MissingExtra: There is a path, and Pillow is not installed.
-            GanserveError: Any other failure, as for `sample`.
-        """
-        inputs = await async_in_thread(ScoreInputs.read, images, label, fit)
-        model = self._model_name(inputs.model if model is None else model)
-        info = await self.model(model, version, timeout_s=timeout_s) if inputs.needs_model else None
-        timeout_s = self._timeout_s(timeout_s)
-        call = unary_calls.score(inputs, info, model=model, version=version, priority=priority, timeout_s=timeout_s)
-        return await self._transport.unary(call)
-
-    def score_stream(
-        self,
-        images: Iterable[ImagesLike] | AsyncIterable[ImagesLike],
-        label: Label | Iterable[Labels] | None = None,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        fit: bool = False,
-        priority: Priority = "normal",
-        timeout_s: float | None = None,
-    ) -> AsyncScoreStream:
-        """Score any number of items and return the scores of each, in order, as they arrive.
-
-        The stream reads and sends up to 8 items, of 16 MiB together, ahead of the scores. One version of the model
-        scores all items. When the connection breaks, the stream sends the items without scores again.
-
-        Args:
-            images: The items, each as for `score`, such as `client.stream(…)`. For a live source, whose next item
-                depends on the last answer, use `score`.
-            label: One label for all, or an iterable with one entry an item, each as for `score`. Default: the labels
-                that samples, batches and PNGs carry, if the critic takes any.
-            model: As for `score`.
-            version: As for `score`.
-            fit: As for `score`.
-            priority: As for `sample`.
-            timeout_s: Most seconds to wait for the scores of each item, without the time that the caller and the
-                iterable take; math.inf waits for ever. Default: the client's.
-
-        Returns:
-            An iterator of scores, one `Scores` an item, and a context manager; iterate it, don't await it. An error of
-            the iterable or of an item is raised after the scores of the items before it.
-
-        Raises:
-            InvalidRequest: An argument is wrong.
-        """
-        timeout_s = self._timeout_s(timeout_s)
-        call = ScoreStreamCall(
-            images,
-            label,
-            model=model,
-            default_model=self._transport.config.model,
-            version=version,
-            fit=fit,
-            priority=priority,
-            timeout_s=timeout_s,
-        )
-        return AsyncScoreStream(self._transport, call)
 
     async def interpolate(
         self,

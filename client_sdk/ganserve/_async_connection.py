@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 from ganserve._calls import unary_calls
 from ganserve._calls.async_local import async_local_connection
+from ganserve._calls.async_transport import AsyncTransport
 from ganserve._calls.channel import async_connect
 from ganserve._calls.readiness import Readiness, refuse_name
-from ganserve._calls.transport import AsyncTransport
 from ganserve._calls.waiting import async_sleep
 from ganserve._config import DEFAULT_TIMEOUT_S, ClientConfig, check_timeout
 from ganserve._errors import GanserveError
@@ -38,6 +38,7 @@ class AsyncConnection:
         model: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         max_attempts: int | None = None,
+        connections: int = 1,
         compression: Compression = "none",
         metadata: Metadata = (),
         tls: bool | TLS | None = None,
@@ -50,6 +51,7 @@ class AsyncConnection:
             timeout_s,
             model=model,
             max_attempts=max_attempts,
+            connections=connections,
             compression=compression,
             metadata=metadata,
             tls=tls,

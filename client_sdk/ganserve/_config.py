@@ -45,6 +45,7 @@ _OTHERS_KEYS = re.compile(r"x-request-id|grpc-.*|te|host|connection|content-(typ
 _METADATA_TEXT = re.compile(r"[ -~]*")
 # Servers refuse all metadata above 16 KiB, and some of it above 8 KiB (gRPC's grpc.max_metadata_size).
 _MOST_METADATA_BYTES = 7 * 2**10
+_MOST_CONNECTIONS = 256
 _FOREVER_S = 1e9  # 31 years; gRPC's clock overflows after 292
 
 
@@ -60,12 +61,14 @@ class ClientConfig:
     """The model of calls that name none; None: the server's only model."""
     max_attempts: int = DEFAULT_ATTEMPTS
     """Most attempts of one call at all servers together."""
+    connections: int = 1
+    """Connections to each address."""
     compression: Compression = "none"
     """Compression of what is sent."""
     metadata: tuple[tuple[str, str | bytes], ...] = field(default=(), repr=False)
     """Sent with every call."""
     encryption: Encryption | None = None
-    """How calls are encrypted; None: they are not."""
+    """Encryption of calls; None: they are not encrypted."""
     token: Any = field(default=None, repr=False)
     """The token of each call, or a function that returns it; None: there is none."""
 
@@ -77,6 +80,7 @@ class ClientConfig:
         *,
         model: str | None = None,
         max_attempts: int | None = None,
+        connections: int = 1,
         compression: Compression = "none",
         metadata: Metadata = (),
         tls: bool | TLS | None = None,
@@ -94,13 +98,15 @@ class ClientConfig:
             check_way(targets, token, pairs, allowed=allowed)
         if token is not None and any(name == "authorization" for name, _ in pairs):
             raise InvalidRequest.of("token", "is given, and metadata has authorization, too; leave out one of them")
-        if max_attempts is None:  # ask each server, and one of them again
-            max_attempts = max(DEFAULT_ATTEMPTS, len(targets) + 1)
+        connections = check_integer("connections", connections, 1, _MOST_CONNECTIONS)
+        if max_attempts is None:  # ask each server on each connection, and one of them again
+            max_attempts = max(DEFAULT_ATTEMPTS, len(targets) * connections + 1)
         return cls(
             targets=targets,
             timeout_s=check_timeout(timeout_s),
             model=resolve_model(model),
             max_attempts=check_integer("max_attempts", max_attempts, 1, 1000),
+            connections=connections,
             compression=compression,
             metadata=pairs,
             encryption=encryption,

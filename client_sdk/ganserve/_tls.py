@@ -137,7 +137,7 @@ def _check_pair(certificate: _Path, key: _Path, name_of: Callable[[str], str]) -
                 name_of("key"), f"is {str(key)!r}, which does not belong to the certificate {str(certificate)!r}"
             ) from None
         raise InvalidRequest.of(
-            name_of("certificate"), f"is {str(certificate)!r}, which with the key {str(key)!r} is no pair in PEM form"
+            name_of("certificate"), f"is {str(certificate)!r}, and it is not a PEM pair with the key {str(key)!r}"
         ) from None
 
 

@@ -17,7 +17,11 @@ class ProviderError(StartupError):
 
 
 class BulkError(GanserveServerError):
-    """A job of `ganserve generate` or `ganserve score-bulk` cannot start or go on; the message says how to."""
+    """A job of `ganserve generate` or `ganserve score-bulk` cannot start or continue; the message gives the fix."""
+
+
+class JobError(BulkError):
+    """The options of such a job fit neither each other nor the model, the files or the place."""
 
 
 class PackageError(GanserveServerError):
@@ -64,7 +68,7 @@ REASONS = (
     *("unknown_issuer", "unknown_key", "bad_jwt", "other_audience", "unsupported"),
     *("bad_certificate", "unknown_certificate"),
 )
-"""Why a caller is not known."""
+"""Reason why a caller is not known."""
 UNKNOWN_CALLER = (
     "this server answers callers that it knows: send a token that is valid (authorization: Bearer TOKEN), or show the "
     "certificate of a client"

@@ -13,10 +13,12 @@ from typing import Any
 from ganserve_server.api.grpc.listeners import EVERYTHING
 from ganserve_server.api.grpc.server import GrpcServer
 from ganserve_server.exposure import check_exposure
+from ganserve_server.models.repository import Repository
 from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
 from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
 from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
+from ganserve_server.pictures.marks import Marking
 from ganserve_server.protection import Protection
 from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
@@ -37,14 +39,45 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
     Raises StartupError if the server cannot start with this configuration.
     """
     config = configuration.config
-    say = _log_lines if config.log_format == "json" else _print
+    say = announcer(config)
     check_folder(config)  # Before anything is printed.
     check_exposure(config)
     protection = Protection(config)
     marking = marking_of(config)
     limits = Limits.of(config)
     tracing = Tracing(config.otlp_endpoint, config.otlp_protocol, config.trace_ratio)
-    server = GrpcServer(
+    server = make_server(config, limits, protection, tracing)
+    port = server.bind(config.address)
+    others = bind_parts(config, server)
+    with _monitored(config, server, protection, say) as collector:
+        say(configuration.report())
+        stop = stop_signal()
+        loading = asyncio.ensure_future(asyncio.to_thread(load, config, trials))
+        # Leave what is imported out of later collections of garbage, which held the event loop for 40 ms. Here the
+        # load's thread waits for its trial.
+        gc.collect()
+        gc.freeze()
+        await first_of(loading, stop)
+        if not loading.done():
+            _log.info("stopped while models were being loaded")
+            if trials is not None:
+                trials.close()
+            end_now(_OK)
+        repository, report = loading.result()
+        if collector is not None:
+            collector.follow(repository)
+        await start_server(config, server, repository, limits, marking)
+        where = config.address if config.address == config.host else f"{config.bracketed_host}:{port}"
+        say(f"{report}{others}serving on {where}\n")
+        await run_until(stop, config, server, protection, repository, tracing)
+    return _OK
+
+
+def make_server(
+    config: ServerConfig, limits: Limits, protection: Protection, tracing: Tracing, *, shares_port: bool = False
+) -> GrpcServer:
+    """Return the server that the settings describe; with `shares_port` one of several on its ports."""
+    return GrpcServer(
         config.access_log,
         limits,
         max_connection_age_s=config.max_connection_age_s,
@@ -53,54 +86,55 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
         guard=protection.guard,
         parts=EVERYTHING - {part for part in MOVABLE if getattr(config, part) != "on"},
         tracer=tracing.tracer,
+        shares_port=shares_port,
     )
-    port = server.bind(config.address)
-    others = _bind_parts(config, server)
-    with _monitored(config, server, protection, say) as collector:
-        say(configuration.report())
-        stop = _stop_signal()
-        loading = asyncio.ensure_future(asyncio.to_thread(load, config, trials))
-        # Leave what is imported out of later collections of garbage, which held the event loop for 40 ms. Here the
-        # load's thread waits for its trial.
-        gc.collect()
-        gc.freeze()
-        await _first(loading, stop)
-        if not loading.done():
-            _log.info("stopped while models were being loaded")
-            if trials is not None:
-                trials.close()
-            _end_now(_OK)
-        repository, report = loading.result()
-        if collector is not None:
-            collector.follow(repository)
-        await server.start(GanService(repository, limits, marking))
-        if config.poll_s:
-            repository.watch(config.poll_s)
-        gc.freeze()  # the models, too
-        gc.enable()
-        where = config.address if config.address == config.host else f"{config.bracketed_host}:{port}"
-        say(f"{report}{others}serving on {where}\n")
-        watches = [asyncio.create_task(watch_descriptors()), asyncio.create_task(protection.watch())]
-        await stop.wait()
-        for watch in watches:
-            watch.cancel()
-        if config.drain_delay_s:
-            _log.info("stopping: health is NOT_SERVING, calls are answered for %g s more", config.drain_delay_s)
-        await server.announce_stop(config.drain_delay_s)
-        _log.info("stopping: new calls are refused, running calls may take %g s", config.drain_timeout_s)
-        cut_off = await server.drain(config.drain_timeout_s)
-        await tracing.close()
-        try:
-            await asyncio.wait_for(asyncio.to_thread(repository.close), _CLOSE_S)
-        except TimeoutError:
-            _log.warning("a model call still runs after %g s; the process ends anyway", _CLOSE_S)
-            _end_now()
-        if cut_off:  # their threads may still run
-            _end_now()
-    return _OK
 
 
-def _bind_parts(config: ServerConfig, server: GrpcServer) -> str:
+async def start_server(
+    config: ServerConfig, server: GrpcServer, repository: Repository, limits: Limits, marking: Marking
+) -> None:
+    """Answer calls, and follow changes of the folder of models."""
+    await server.start(GanService(repository, limits, marking))
+    if config.poll_s:
+        repository.watch(config.poll_s)
+    gc.freeze()  # the models, too
+    gc.enable()
+
+
+async def run_until(
+    stop: asyncio.Event,
+    config: ServerConfig,
+    server: GrpcServer,
+    protection: Protection,
+    repository: Repository,
+    tracing: Tracing,
+) -> None:
+    """Serve until `stop` is set, then drain; ends the process, with exit code 1, if calls were cut off."""
+    watches = [asyncio.create_task(watch_descriptors()), asyncio.create_task(protection.watch())]
+    await stop.wait()
+    for watch in watches:
+        watch.cancel()
+    if config.drain_delay_s:
+        _log.info("stopping: health is NOT_SERVING, calls are answered for %g s more", config.drain_delay_s)
+    await server.announce_stop(config.drain_delay_s)
+    _log.info("stopping: new calls are refused, running calls may take %g s", config.drain_timeout_s)
+    cut_off = await server.drain(config.drain_timeout_s)
+    await tracing.close()
+    try:
+        await asyncio.wait_for(asyncio.to_thread(repository.close), _CLOSE_S)
+    except TimeoutError:
+        _log.warning("a model call still runs after %g s; the process ends anyway", _CLOSE_S)
+        end_now()
+    if cut_off:  # their threads may still run
+        end_now()
+
+
+def announcer(config: ServerConfig) -> Callable[[str], None]:
+    """Return the function that tells the user something: to stdout, or in JSON logs."""
+    return _log_lines if config.log_format == "json" else _print
+
+
+def bind_parts(config: ServerConfig, server: GrpcServer) -> str:
     """Open the addresses of parts that have their own, and return a line about each."""
     addresses: dict[str, list[str]] = {}
     for part in MOVABLE:
@@ -114,7 +148,7 @@ def _bind_parts(config: ServerConfig, server: GrpcServer) -> str:
     return "".join(lines)
 
 
-async def _first(task: asyncio.Future[Any], event: asyncio.Event) -> None:
+async def first_of(task: asyncio.Future[Any], event: asyncio.Event) -> None:
     """Wait until the task is done or the event is set."""
     waiting = asyncio.create_task(event.wait())
     await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
@@ -147,13 +181,13 @@ def _monitored(
         endpoint.close()
 
 
-def _stop_signal() -> asyncio.Event:
+def stop_signal() -> asyncio.Event:
     """Return an event that SIGTERM, SIGINT and SIGHUP set. A second signal ends the process at once."""
     stop = asyncio.Event()
 
     def handle() -> None:
         if stop.is_set():
-            _end_now()
+            end_now()
         stop.set()
 
     numbers = [signal.SIGTERM, signal.SIGINT]
@@ -164,7 +198,7 @@ def _stop_signal() -> asyncio.Event:
     return stop
 
 
-def _end_now(code: int = _CUT_OFF) -> None:
+def end_now(code: int = _CUT_OFF) -> None:
     """End the process at once: a normal exit would wait for threads in onnxruntime, which cannot be interrupted."""
     logging.shutdown()
     os._exit(code)

@@ -37,37 +37,55 @@ def check_addresses(host: str, port: int) -> int:
 
     gRPC is content with one of several addresses, so that clients of `localhost` could meet two servers.
     """
+    number, sockets = bind_alone(host, port)
+    for bound in sockets:
+        bound.close()
+    return number
+
+
+def bind_alone(host: str, port: int) -> tuple[int, list[socket.socket]]:
+    """Bind the port on all addresses of a host that this machine has; return it as `check_addresses` does.
+
+    The sockets do not listen.
+    """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     addresses = dict.fromkeys((family, address[0]) for family, _, _, _, address in found)
     if any(address in _WILDCARDS for _, address in addresses):  # gRPC listens on both
         addresses = {(socket.AF_INET6, "::"): None, (socket.AF_INET, "0.0.0.0"): None}  # noqa: S104
     for _ in range(_TRIES):
         with contextlib.ExitStack() as stack:
-            number = port
+            number, sockets = port, []
             try:
                 for family, address in addresses:
-                    number = _probe(stack, family, str(address), number)
+                    if (bound := _bind(stack, family, str(address), number)) is not None:
+                        sockets.append(bound)
+                        number = number or int(bound.getsockname()[1])
             except OSError as error:
                 if port or error.errno != errno.EADDRINUSE:
                     raise
             else:
-                return number
+                stack.pop_all()
+                return number, sockets
     raise OSError(errno.EADDRINUSE, "no port is free on all addresses")
 
 
-def _probe(stack: contextlib.ExitStack, family: int, address: str, port: int) -> int:
-    """Bind a socket until the stack ends, and return its port, or `port` if this machine lacks the address."""
+def _bind(stack: contextlib.ExitStack, family: int, address: str, port: int) -> socket.socket | None:
+    """Bind a socket until the stack ends; return None if this machine lacks the address."""
     try:
-        probe = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound = socket.socket(family, socket.SOCK_STREAM)
+    except OSError:
+        return None  # this machine has no IPv6
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        probe.bind((address, port))
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind((address, port))
     except OSError as error:
+        bound.close()
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
             raise
-        return port  # gRPC reports it if there is no other address
-    return port or int(probe.getsockname()[1])
+        return None  # gRPC reports it if there is no other address
+    return stack.enter_context(bound)
 
 
 def find_bind_error(host: str, port: int) -> OSError:

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class Protection:
-    """What protects a server."""
+    """The parts that protect a server."""
 
     def __init__(self, config: ServerConfig) -> None:
         """Read the files; raise StartupError, which names the setting that is wrong."""

@@ -5,14 +5,17 @@
 
 import math
 import re
-from dataclasses import asdict, dataclass
+import sys
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from ganserve_server.demo import MODELS as DEMO_MODELS
 
 MOVABLE = ("admin", "open_inference", "reflection")
 """Parts of the server that can be switched off, or moved to an address of their own."""
+MOST_PROCESSES = 256
+"""Most server processes on one port."""
 DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call by default."""
 _ADDRESS = re.compile(r"(?:[^:\s\[\]]+|\[[0-9A-Fa-f:.%]+\]):\d{1,5}")
@@ -20,6 +23,8 @@ _COLLECTOR, _LIKE = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?"), "http://127.0
 _MOST_MESSAGE_MIB = 2**11 - 2
 _MOST_SECONDS = 10**6  # gRPC counts milliseconds in 32 bits
 _MOST_COUNT = 2**31 - 1
+_GPU_ONLY = ("devices", "cuda_graphs", "conv_search", "conv_layout", "tf32", "gpu_memory_limit_mib")
+_IGNORED_BY = {"cpu": _GPU_ONLY, "openvino": (*_GPU_ONLY, "spinning")}
 _RANGES = (  # setting, least, most, advice
     ("port", 0, 65535, " 0 picks a free one."),
     ("metrics_port", 0, 65535, " 0 picks a free one."),
@@ -110,6 +115,9 @@ class ServerConfig:
     bfloat16: bool = False
     """Let OpenVINO compute samples in bfloat16 (7 bits of mantissa): up to twice as fast, and samples differ by a few
     levels of 255. Scores stay in float32."""
+    processes: int | Literal["auto"] = 1
+    """Server processes on the port, which are one server and share its limits (Linux, TCP). Several use more cores for
+    small requests. auto: as many as requests need beside the model's calls, by a measurement at the start."""
     devices: tuple[int, ...] = (0,)
     """GPUs to use, by CUDA's numbers; each loads every model."""
     instances: int = 1
@@ -208,7 +216,9 @@ class ServerConfig:
             raise ValueError(f"{flag} {given}: needs --tls-certificate. Give both, or neither.")
         if self.tls_certificate is not None and self.tls_key is None:
             raise ValueError(f"--tls-certificate {self.tls_certificate}: needs its private key. Give it by --tls-key.")
+        self._check_companions()
         self._check_marking()
+        self._check_processes()
         for name in MOVABLE:
             value = getattr(self, name)
             if value not in ("on", "off") and not _ADDRESS.fullmatch(value):
@@ -223,11 +233,7 @@ class ServerConfig:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: must be {expected}.{advice}")
         if self.metrics_port and self.metrics_port == self.port:
             raise ValueError(f"--metrics-port {self.port}: is also --port, that of the calls. Give another one.")
-        if self.bfloat16 and self.provider != "openvino":
-            raise ValueError("--bfloat16: needs OpenVINO. Add --provider openvino.")
-        if self.batch_buckets and self.provider == "openvino":
-            buckets = " ".join(map(str, self.batch_buckets))
-            raise ValueError(f"--batch-buckets {buckets}: OpenVINO runs calls of any size. Leave it out.")
+        self._check_provider()
         if not self.devices or min(self.devices) < 0 or len(set(self.devices)) < len(self.devices):
             raise ValueError(f"--devices {' '.join(map(str, self.devices))}: must be distinct numbers of at least 0.")
         most, queued = self.batch_size, self.max_queued_samples
@@ -236,6 +242,35 @@ class ServerConfig:
                 raise ValueError(f"--batch-buckets {bucket}: must be 1 to --max-batch-size, which is {most}.")
         if queued < most:
             raise ValueError(f"--max-queued-samples {queued}: must be at least --max-batch-size, which is {most}.")
+
+    def _check_provider(self) -> None:
+        """Refuse options that the provider would ignore."""
+        if self.bfloat16 and self.provider != "openvino":
+            raise ValueError("--bfloat16: needs OpenVINO. Add --provider openvino.")
+        if self.batch_buckets and self.provider == "openvino":
+            buckets = " ".join(map(str, self.batch_buckets))
+            raise ValueError(f"--batch-buckets {buckets}: OpenVINO runs calls of any size. Leave it out.")
+        for name in _IGNORED_BY.get(self.provider, ()):
+            value, default = getattr(self, name), _DEFAULTS[name]
+            if value not in (default, "off"):  # CUDA graphs are off there
+                given = "" if value is True else f" {_shown(value)}"
+                problem = f"has no effect with --provider {self.provider}"
+                raise ValueError(f"--{name.replace('_', '-')}{given}: {problem}. Leave it out.")
+
+    def on_cpu(self) -> Self:
+        """Return these settings for onnxruntime on the CPU."""
+        others = {name: _DEFAULTS[name] for name in (*_GPU_ONLY, "bfloat16")}
+        return replace(self, provider="cpu", **others)
+
+    def _check_companions(self) -> None:
+        """Refuse settings that do nothing without others."""
+        if self.metrics_host is not None and self.metrics_port is None:
+            raise ValueError(f"--metrics-host {self.metrics_host}: needs --metrics-port. Give both, or neither.")
+        if not self.open_health and self.identities is None and self.tls_client_ca is None:
+            raise ValueError("--no-open-health: everybody may call this server. Add --identities or --tls-client-ca.")
+        if self.max_connection_age_grace_s and not self.max_connection_age_s:
+            grace = f"--max-connection-age-grace-s {self.max_connection_age_grace_s:g}"
+            raise ValueError(f"{grace}: needs --max-connection-age-s. Give both, or neither.")
 
     def _check_marking(self) -> None:
         if (self.c2pa_certificate is None) != (self.c2pa_key is None):
@@ -247,6 +282,21 @@ class ServerConfig:
                 f"--c2pa-certificate {self.c2pa_certificate}: signs marks, and --no-mark-pictures switches them off. "
                 "Leave out either."
             )
+
+    def _check_processes(self) -> None:
+        if self.processes in ("auto", 1):
+            return
+        flag = f"--processes {self.processes}"
+        if not 1 <= int(self.processes) <= MOST_PROCESSES:
+            raise ValueError(f"{flag}: must be auto, or 1 to {MOST_PROCESSES}.")
+        if sys.platform != "linux":
+            raise ValueError(f"{flag}: only Linux shares a port's connections out among processes. Leave it out.")
+        if self.host.startswith("unix:"):
+            raise ValueError(f"{flag}: needs a TCP port, and --host {self.host} is none. Leave out either.")
+        for name in ("max_connections", "max_caller_calls"):
+            value = getattr(self, name)
+            if 0 < value < int(self.processes):
+                raise ValueError(f"--{name.replace('_', '-')} {value}: must be at least {flag}, which share it.")
 
     @property
     def folder(self) -> Path:
@@ -274,6 +324,9 @@ class ServerConfig:
     def bracketed_host(self) -> str:
         """The host as written before a port: IPv6 addresses in brackets."""
         return bracketed(self.host)
+
+
+_DEFAULTS: dict[str, Any] = {each.name: each.default for each in fields(ServerConfig)}
 
 
 def bracketed(host: str) -> str:

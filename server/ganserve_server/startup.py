@@ -1,6 +1,7 @@
 """Load the models that a configuration names, and report how they run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ganserve.v1 import gan_service_pb2, model_spec_pb2
@@ -40,14 +41,22 @@ def check_folder(config: ServerConfig) -> None:
         raise StartupError(_no_folder(config))
 
 
-def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Repository, str]:
+def load(
+    config: ServerConfig,
+    trials: TrialProcesses | None = None,
+    kind: Callable[..., Repository] = Repository,
+    processes: int = 1,
+    shared_weights: Path | None = None,
+) -> tuple[Repository, str]:
     """Return the loaded repository and a report of its models; raise StartupError if there is nothing to serve.
 
-    With `trials` each version is tried in another process first.
+    With `trials` each version is tried in another process first. `kind` makes the repository, and
+    `processes` share the machine, and the weights in a folder.
     """
     check_folder(config)
-    choice, engine, batch = how_to_run(config)
-    repository = Repository(
+    choice, engine, batch = how_to_run(config, processes)
+    engine = replace(engine, shared_weights=shared_weights)
+    repository = kind(
         config.folder,
         engine,
         batch,
@@ -72,16 +81,16 @@ def load(config: ServerConfig, trials: TrialProcesses | None = None) -> tuple[Re
     return repository, report
 
 
-def how_to_run(config: ServerConfig) -> tuple[ProviderChoice, EngineConfig, BatchConfig]:
-    """Choose the execution provider, its parallelism and the sizes of batches; raise ProviderError."""
+def how_to_run(config: ServerConfig, processes: int = 1) -> tuple[ProviderChoice, EngineConfig, BatchConfig]:
+    """Choose the provider, its parallelism among `processes`, and the sizes of batches; raise ProviderError."""
     choice = choose_provider(config.provider, bfloat16=config.bfloat16)
     sessions = len(config.devices) * config.instances
-    workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions)
+    workers, threads = choose_parallelism(choice.name, config.workers, config.threads, sessions, processes)
     engine = EngineConfig(
         provider=choice.name,
         threads=threads,
         calls=workers,
-        lone_threads=choose_lone_threads(choice.name, config.lone_threads),
+        lone_threads=choose_lone_threads(choice.name, config.lone_threads, processes),
         bfloat16=config.bfloat16,
         spinning=config.spinning,
         devices=config.devices,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -175,7 +175,7 @@ def test_a_csv_table_of_vectors_is_read_back_unchanged(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     samples = random.standard_normal((40, 3)).astype(np.float32) * np.float32([1e-9, 1, 1e9])
     labels = np.arange(40) % 2
-    batch = dataclasses.replace(
+    batch = replace(
         images(40), samples=samples, labels=labels, label_names=tuple(('a, "b"', "ü")[label] for label in labels)
     )
     file = batch.save_csv(tmp_path / "x.csv")

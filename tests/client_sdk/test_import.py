@@ -44,7 +44,13 @@ def test_the_help_loads_no_heavy_package() -> None:
 def test_help_completion_and_refusals_load_no_framework() -> None:
     lines = [f"{command} --{flag}" for command in sorted(commands()) for flag in ("help", "nonsense")]
     lines += [f"train {preset} {rest}" for preset in ABOUT for rest in ("--help", "--help networks", "--help-all")]
-    lines += ["train digits --nonsense", "train digits --lr 1", "train --data x --stpes 3", "completion bash"]
+    lines += [
+        "train digits --steps 5 --help",
+        "train digits --nonsense",
+        "train digits --lr 1",
+        "train --data x --stpes 3",
+        "completion bash",
+    ]
     code = f"""
 import contextlib, sys
 from ganserve._commands import main

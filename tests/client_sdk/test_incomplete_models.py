@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -65,12 +65,12 @@ def test_a_server_without_models_and_one_with_a_broken_version(
 def test_facts_of_a_package_with_little_information(server: str) -> None:
     with Client(server) as client:
         info = client.model("tiny")
-    origin = dataclasses.replace(info.provenance, created=None, step=0, metrics={})
-    bare = dataclasses.replace(
+    origin = replace(info.provenance, created=None, step=0, metrics={})
+    bare = replace(
         info,
         critic=None,
         critic_absence="",
-        generator=dataclasses.replace(info.generator, verification=None),
+        generator=replace(info.generator, verification=None),
         provenance=origin,
         engines=(),
     )
@@ -79,7 +79,7 @@ def test_facts_of_a_package_with_little_information(server: str) -> None:
     assert "training step" not in shown
     assert "written" not in shown
     assert "unknown" in shown  # the largest batch
-    full = dataclasses.replace(bare, provenance=dataclasses.replace(info.provenance, step=1200, metrics={"fid": 3.21}))
+    full = replace(bare, provenance=replace(info.provenance, step=1200, metrics={"fid": 3.21}))
     assert "1,200" in markup.facts(full)
     assert "3.21" in markup.facts(full)
 

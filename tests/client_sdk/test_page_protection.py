@@ -102,7 +102,7 @@ def test_the_command_refuses(capsys: pytest.CaptureFixture[str], tmp_path: Path,
         (["--page-certificate", str(pair.certificate)], "--page-certificate: needs --page-key"),
         (
             ["--page-certificate", str(pair.certificate), "--page-key", str(other.key)],
-            f"--page-certificate {pair.certificate}: with the key",
+            f"--page-certificate {pair.certificate}: it is not a PEM pair with the key",
         ),
     ):
         assert main(["ui", *arguments]) == 2

@@ -153,6 +153,17 @@ def test_many_addresses_take_turns(connect: Callable[..., Api]) -> None:
             assert (len(one.requests), len(other.requests)) == (5, 5)
 
 
+def test_several_connections_take_turns_and_are_one_server(connect: Callable[..., Api], script: Script) -> None:
+    api = connect(script.address, connections=3, timeout_s=90)
+    script.answers = [NOTHING] * 9
+    for _ in range(9):
+        api.models()
+    assert len(script.peers) == 3
+    assert min(script.seconds_left) > 60, "the whole deadline, not a third of it"
+    script.answers = [STARTING] * 3 + [NOTHING]
+    api.models()
+
+
 def test_another_server_replaces_a_failed_one_at_once(connect: Callable[..., Api], closed_port: str) -> None:
     with scripted_server() as well, scripted_server() as ill:
         api = connect([closed_port, ill.address, well.address], max_attempts=3)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganserve import AsyncClient, Client, InvalidRequest, ModelNotFound
+from ganserve import AsyncClient, Client, InvalidRequest, MessageTooLarge, ModelNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,6 +134,19 @@ def test_large_items_are_not_read_ahead(api: Api) -> None:
     assert len(api.next(stream)) == count
     assert read <= 2
     api.end(stream)
+
+
+def test_an_item_that_is_too_large_is_refused_before_it_is_sent(api: Api) -> None:
+    large = np.zeros((20 * 2**20 // 64, 8, 8, 1), np.uint8)
+    stream = api.score_stream([GRAY[0], large, GRAY[1]], 1, model="tiny")
+    assert len(api.next(stream)) == 1
+    said = r"images: 327680 samples take 20\.0 MiB in one request, more than the 16 MiB .*: give fewer samples in each"
+    with pytest.raises(MessageTooLarge, match=said) as caught:
+        api.next(stream)
+    assert caught.value.code is None
+    labels = [f"{'x' * 60}{number}" for number in range(2**18)]
+    with pytest.raises(MessageTooLarge, match=r"n and label take .*: draw them by several streams with fewer labels"):
+        api.next(api.stream(len(labels), labels, model="tiny"))
 
 
 def test_a_with_block_ends_it(server: str) -> None:

@@ -141,7 +141,7 @@ def test_a_walk_without_access_to_w_has_latents_and_truncation(styles: Api) -> N
         ({"w": np.zeros((2, 3, 4)), "mix_seed": 1, "mix_from": 1}, "mix_seed: cannot be combined with w"),
         ({"w": np.zeros((2, 3, 4)), "truncation": 1}, "truncation: cannot be combined with w"),
         ({"w": np.zeros((2, 3, 4)), "controls": {"c0": 1}}, "controls: cannot be combined with w"),
-        ({"w": np.zeros((1, 3, 4))}, "w: has 1 rows and n is 2"),
+        ({"w": np.zeros((1, 3, 4))}, "w: has 1 row and n is 2"),
         ({"w": np.zeros((2, 12))}, r"w: has the shape \[2, 12\]; expected \[n, layers, w_dimension\]"),
         ({"w": np.full((2, 3, 4), np.nan)}, "w: has NaN or infinity"),
         ({"w": [[["x"]]] * 2}, "w: is <U1; expected real numbers"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -157,7 +157,7 @@ def test_changed_pictures_say_how_far(client: Client) -> None:
 def test_a_picture_cannot_ask_for_any_number_of_draws(client: Client) -> None:
     many = client.sample(1, model="gray", seed=1, select=BestOf(2))
     origin = Origin("", '{"selection":{"max_proposals_per_sample":1024,"method":"SELECTION_METHOD_BEST_OF_N"}}')
-    copies = dataclasses.replace(many[np.zeros(1100, int)], indices=np.arange(1100), origin=origin)
+    copies = replace(many[np.zeros(1100, int)], indices=np.arange(1100), origin=origin)
     verdict = client.verify(copies.grid_png(scale=1))
     assert verdict.likeness == "unknown"
     assert "it would take 1,126,400 draws" in verdict.reason
@@ -169,7 +169,7 @@ def test_a_grid_with_one_changed_sample_is_a_changed_copy(client: Client) -> Non
     batch = client.sample(9, model="rgb", seed=6)
     samples = batch.samples.copy()
     samples[4] = 0
-    verdict = client.verify(dataclasses.replace(batch, samples=samples).grid_png())
+    verdict = client.verify(replace(batch, samples=samples).grid_png())
     assert (verdict.likeness, verdict.exact_samples) == ("changed", 8)
     assert "8 of 9 samples are equal" in verdict.reason
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 # Flags of torchrun, legacy.py, curl, uvicorn and mypy, and one misspelt on purpose.
 OTHERS = {"--source", "--dest", "--nnodes", "--nproc-per-node", "--fail", "--silent", "--app-dir", "--strict", "--prot"}
 # Commands of these have flags of their own.
-OTHER_PROGRAMS = re.compile(r"^ *(?:docker|mkdir|kubectl|helm|sudo) (?:.*\\\n)*.*$", re.MULTILINE)
+OTHER_PROGRAMS = re.compile(
+    r"^ *(?:docker|mkdir|kubectl|helm|sudo|buf|grpcurl|\S*python benchmarks/\S*) (?:.*\\\n)*.*$", re.MULTILINE
+)
 # One command ends at the next command, or at the end of the line or of the code.
 COMMAND = re.compile(r"\bganserve ([a-z-]+)((?:\\\n|[^\n`|;&])*)")
 
@@ -44,7 +46,7 @@ def test_every_flag_exists(page: Path) -> None:
     text = OTHER_PROGRAMS.sub("", page.read_text(encoding="utf-8"))
     exist = {"--version"}.union(*map(flags_of, known_commands()))
     if page in BENCHMARKS:  # Scripts on the page have their own flags.
-        exist |= flags_in("".join(script.read_text(encoding="utf-8") for script in page.parent.glob("*.py")))
+        exist |= flags_in("".join(script.read_text(encoding="utf-8") for script in page.parent.rglob("*.py")))
     tables = {flag.rpartition(".")[0] for flag in exist}
     assert flags_in(text) - exist - tables - OTHERS == set()
     wrong = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 LANGUAGES = ("sh", "bash", "python", "toml", "js", "json")
 WHOLE = ["README.md", "tutorial.md", "trainers.md"]
 """Pages to execute from top to bottom in an empty folder."""
-SERVED = ["operations.md", "synthetic-data.md", "open-inference-protocol.md"]
+SERVED = ["operations.md", "processes.md", "synthetic-data.md", "open-inference-protocol.md"]
 """Pages whose programs run beside a server of one small model, `digits`."""
 ELSEWHERE = {
     "index.md", "data-rules.md", "evaluation.md", "export.md", "networks.md", "testing.md",  # below
@@ -43,6 +44,7 @@ ELSEWHERE = {
     "bulk.md", "cluster.md",  # tests/server/bulk and tests/server/ray
     "page.md",  # test_commands.py, and the tests of the page itself
     "styles.md",  # below
+    "results.md",  # long measurements
 }  # fmt: skip
 SETTING_UP = {"pip", "make", "git", "cd", "."}
 """Commands that install packages; the tests have them already."""
@@ -111,7 +113,8 @@ PRINTED = {
 
 @pytest.mark.parametrize("block", [block for name in SERVED for block in executable(DOCS / name)], ids=str)
 def test_a_program_runs_beside_a_server(block: Block, target: str, tmp_path: Path) -> None:
-    printed = Reader(tmp_path, target).do(block)
+    with contextlib.closing(Reader(tmp_path, target)) as reader:  # it may have started another server
+        printed = reader.do(block)
     for call, expected in PRINTED.items():
         if call in block.code:
             assert re.fullmatch(expected, printed), printed

@@ -34,7 +34,7 @@ SEARCHES = {
     "TLS": "security.html",
     "quickstart": "index.html",
 }
-"""What newcomers search for, and where it leads."""
+"""Words that newcomers search for, and the pages that they lead to."""
 LOADING = {("script", "src"), ("img", "src"), ("iframe", "src"), ("link", "href"), ("source", "src"), ("video", "src")}
 
 

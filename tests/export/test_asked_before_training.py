@@ -1,4 +1,4 @@
-"""Networks of one's own are asked before the first step what training and export will need of them."""
+"""Test that custom networks are checked before the first step for what training and export need of them."""
 
 import re
 import sys

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
 import shutil
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -187,7 +187,7 @@ def test_the_command_publishes_the_next_version_and_cleans_up(exported: Exported
     assert result["version"] == 2
     assert result["generator"]["batch_sizes"] == [1, 3, 64]
     # The same checkpoint gives the same probabilities.
-    assert result["calibration"] == json.loads(json.dumps(dataclasses.asdict(exported.calibration)))
+    assert result["calibration"] == json.loads(json.dumps(asdict(exported.calibration)))
     assert {path.name for path in (tmp_path / "digits").iterdir()} == {"1", "2"}
 
 

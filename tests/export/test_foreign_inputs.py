@@ -113,7 +113,7 @@ def test_an_input_has_one_role(tmp_path: Path) -> None:
 def test_an_input_that_truncates_nothing(tmp_path: Path) -> None:
     nodes = [node("MatMul", "z w", "flat"), node("Add", "flat psi", "sum"), *TAIL]
     inputs = {"z": (FLOAT, ["n", Z]), "psi": (FLOAT, ["n", 1])}
-    with pytest.raises(ExportError, match=r"--truncation-input psi: samples vary by .* so it is no truncation psi"):
+    with pytest.raises(ExportError, match=r"--truncation-input psi: samples vary by .* so it does not truncate"):
         wrap(tmp_path, save(tmp_path / "g.onnx", nodes, inputs, IMAGE, SHAPE), truncation_input="psi", **NCHW)
 
 
@@ -163,6 +163,56 @@ def test_one_hot_labels_inside_the_latents(tmp_path: Path, place: int) -> None:
         wrap(tmp_path, tanh_nchw(tmp_path / "g.onnx"), label_names=ABC, labels_at=4, **NCHW)
 
 
+def with_labels_inside(file: Path, how: str, input_name: str = "z") -> Path:
+    """Write a generator whose last three latents are strong, or are taken apart from the others."""
+    loud = weight(Z, 48)
+    if how == "strong":
+        loud[3:] *= 6
+    nodes = [node("MatMul", f"{input_name} w", "sum"), *TAIL]
+    if how == "apart":
+        nodes = [
+            helper.make_node("Split", [input_name, "sizes"], ["rest", "label"], axis=1),
+            node("MatMul", "rest first", "a"), node("MatMul", "label last", "b"), node("Add", "a b", "sum"), *TAIL,
+        ]  # fmt: skip
+    parts = {"sizes": np.array([4, 2]), "first": loud[:4], "last": loud[4:]}
+    constants = SHAPE | ({"w": loud} if how != "apart" else parts)
+    return save(file, nodes, {input_name: (FLOAT, ["n", Z])}, IMAGE, constants)
+
+
+def test_the_place_of_labels_inside_the_latents_is_found(tmp_path: Path) -> None:
+    strong = with_labels_inside(tmp_path / "g.onnx", "strong")
+    packaged = wrap(tmp_path, strong, label_names=ABC, **NCHW)
+    assert "labels one-hot at 3 of them (which change samples the most)" in packaged.generator_is
+    (samples,) = run(packaged, latents=LATENTS[:, :3], labels=LABELS)
+    whole = np.concatenate([LATENTS[:, :3], 6 * np.eye(3, dtype=np.float32)[LABELS]], axis=1)
+    assert_same_pixels(samples, levels(np.tanh(whole @ weight(Z, 48)).reshape(-1, 3, 4, 4)))
+    with pytest.raises(ExportError, match=r"the last 3 values of the latents of .* add --labels with 3 names"):
+        wrap(tmp_path, strong, **NCHW)
+    assert not manifest(wrap(tmp_path, strong, latents="z", **NCHW)).label_names
+    apart = wrap(tmp_path, with_labels_inside(tmp_path / "g.onnx", "apart"), label_names=ABC[:2], **NCHW)
+    assert "labels one-hot at 4 of them (which the graph takes apart)" in apart.generator_is
+    named = with_labels_inside(tmp_path / "g.onnx", "", "label_and_noise")
+    assert (
+        "labels one-hot at 0 of them (by the input's name)"
+        in wrap(tmp_path, named, label_names=ABC, **NCHW).generator_is
+    )
+
+
+def test_all_questions_come_with_that_about_the_place_of_labels(tmp_path: Path) -> None:
+    file = tanh_nchw(tmp_path / "g.onnx", (3, 4, 3))
+    with pytest.raises(
+        ExportError, match=r"2 things are unclear: .*--labels-at 4 \(at the end\).* --layout nchw or nhwc"
+    ):
+        wrap(tmp_path, file, label_names=ABC[:2])
+
+
+def test_inputs_called_latents_are_joined(tmp_path: Path) -> None:
+    nodes = [node("MatMul", "z_form w", "a"), node("MatMul", "z_motion v", "b"), node("Add", "a b", "sum"), *TAIL]
+    inputs = {"z_form": (FLOAT, ["n", Z]), "z_motion": (FLOAT, ["n", 2])}
+    packaged = wrap(tmp_path, save(tmp_path / "g.onnx", nodes, inputs, IMAGE, SHAPE | {"v": weight(2, 48, 7)}), **NCHW)
+    assert manifest(packaged).latent.dimension == Z + 2
+
+
 @pytest.mark.parametrize("kind", ["normal", "uniform"])
 def test_noise_is_standard_and_differs_by_sample_and_stream(kind: str) -> None:
     latents = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
@@ -206,6 +256,16 @@ def test_inputs_for_noise_are_found(tmp_path: Path) -> None:
     packaged = wrap(tmp_path, file, **NCHW)
     noise = draw_noise(LATENTS, NoiseInput(name="n", distribution="normal"), (1, 4, 4), "seeded", 0)
     expected = levels(np.tanh((LATENTS @ weight(Z, 48)).reshape(-1, 3, 4, 4) + noise))
+    assert_same_pixels(run(packaged, latents=LATENTS)[0], expected)
+
+
+@pytest.mark.parametrize(("given", "kind"), [("grain=uniform", "uniform"), ("grain", "normal")])
+def test_noise_of_a_stated_distribution(tmp_path: Path, given: str, kind: str) -> None:
+    nodes = [node("MatMul", "z w", "flat"), node("Add", "flat grain", "sum"), *TAIL]
+    inputs = {"z": (FLOAT, ["n", Z]), "grain": (FLOAT, ["n", 48])}
+    packaged = wrap(tmp_path, save(tmp_path / "g.onnx", nodes, inputs, IMAGE, SHAPE), noise_input=(given,), **NCHW)
+    noise = draw_noise(LATENTS, NoiseInput(name="n", distribution=kind), (48,), "seeded", 0)
+    expected = levels(np.tanh(LATENTS @ weight(Z, 48) + noise).reshape(-1, 3, 4, 4))
     assert_same_pixels(run(packaged, latents=LATENTS)[0], expected)
 
 

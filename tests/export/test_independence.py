@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -77,7 +77,7 @@ def test_a_small_influence_of_the_batch_is_found_but_rounding_ignored() -> None:
 def test_the_error_names_the_network_and_a_fix(run: Path, tmp_path: Path, monkeypatch) -> None:
     trained = load_trained(run)
     # Training would refuse this critic at its start, so replace it afterwards.
-    mixing = dataclasses.replace(trained, critic=Looking(trained.critic).eval())
+    mixing = replace(trained, critic=Looking(trained.critic).eval())
     monkeypatch.setattr(exporter, "load_trained", lambda *_, **__: mixing)
     with pytest.raises(ExportError, match=r"critic Looking mixes its samples.*MinibatchStddev.*--generator-only"):
         export_run(run, tmp_path / "digits")

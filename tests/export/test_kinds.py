@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import re
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,25 +53,25 @@ CONFIGS = {
     "codes": TrainConfig(
         data=RING,
         precision="bfloat16",
-        networks=dataclasses.replace(MLP, latent_distribution="uniform", codes=CodesConfig(categories=3, continuous=2)),
+        networks=replace(MLP, latent_distribution="uniform", codes=CodesConfig(categories=3, continuous=2)),
     ),
     "packed": TrainConfig(
         data=RING,
-        networks=dataclasses.replace(MLP, packing=2, codes=CodesConfig()),
+        networks=replace(MLP, packing=2, codes=CodesConfig()),
         loss=ModifiedMinimaxLoss(),
     ),
     # AC-GAN, with both networks' batch normalisation.
     "classified": TrainConfig(
-        networks=dataclasses.replace(converted(TINY, DcganConfig), critic_conditioning="classifier"),
+        networks=replace(converted(TINY, DcganConfig), critic_conditioning="classifier"),
         loss=ModifiedMinimaxLoss(),
         regularisers=UNREGULARISED,
     ),
     # Remedies that do not change the graph, and spectral norm, which is folded.
     "remedied": TrainConfig(
         data=RING,
-        networks=dataclasses.replace(MLP, spectral_norm="both"),
+        networks=replace(MLP, spectral_norm="both"),
         loss=ModifiedMinimaxLoss(label_smoothing=0.25),
-        regularisers=dataclasses.replace(UNREGULARISED, roth_gamma=Anneal(start=1.0, end=0.1)),
+        regularisers=replace(UNREGULARISED, roth_gamma=Anneal(start=1.0, end=0.1)),
         schedule=ScheduleConfig(generator_steps=2, unrolled_steps=2),
         augmentation=AugmentationConfig(instance_noise=Anneal(start=0.1, end=0.0)),
     ),
@@ -91,7 +91,7 @@ CONFIGS = {
 
 
 def trained_run(folder: Path, config: TrainConfig, steps: int = 6) -> Path:
-    config = dataclasses.replace(config, steps=steps, batch_size=16)
+    config = replace(config, steps=steps, batch_size=16)
     train(config, folder, device="cpu", console=Console(file=io.StringIO()))
     return folder
 
@@ -224,7 +224,7 @@ def test_training_remedies_do_not_change_serving(client: Client, runs: dict[str,
 
 def test_a_growing_network_is_refused_with_the_missing_samples(tmp_path: Path) -> None:
     often = OutputConfig(checkpoint_every_steps=4)
-    run = trained_run(tmp_path / "run", dataclasses.replace(CONFIGS["grown"], output=often))
+    run = trained_run(tmp_path / "run", replace(CONFIGS["grown"], output=often))
     for newest in (run / "checkpoints").glob("step-00000006.pt*"):
         newest.unlink()  # as if training had stopped at step 4
     # 64 samples were seen, and the last level is complete after 64, but takes effect with the next batch.

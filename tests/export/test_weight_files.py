@@ -91,7 +91,7 @@ SYSTEM = CALLS[r"posix\.system"]
 def test_any_other_name_is_refused_by_name(tmp_path: Path, name: str, protocol: int) -> None:
     file = tmp_path / "network.pkl"
     file.write_bytes(pickle.dumps(CALLS[name], protocol=protocol))
-    with pytest.raises(ExportError, match=rf"asks for {name}, .*ran nothing of this file"):
+    with pytest.raises(ExportError, match=rf"asks for {name}, .*ran no code of this file"):
         read_file(file)
     assert list(tmp_path.iterdir()) == [file]
 
@@ -208,7 +208,7 @@ def test_weights_of_one_storage_are_bounded(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_shared_and_circular_values_take_no_time(tmp_path: Path) -> None:
-    """Each of 60 lists holds the one before it twice: 2^60 values for whoever walks them."""
+    """Each of 60 lists holds the one before it twice: 2^60 values for code that walks them."""
     content = b"\x80\x04]\x94"
     for place in range(60):
         content += b"0](h" + bytes([place]) + b"h" + bytes([place]) + b"e\x94"

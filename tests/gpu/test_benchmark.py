@@ -114,3 +114,16 @@ def test_the_networks_of_the_gpu_fit_together(run: ModuleType) -> None:
             assert images.shape == (2, 3, one.size, one.size)
         for config in importlib.import_module("trainings").CONFIGS["cuda"].values():
             check_pair(config, build_networks(config.networks, load_split(config.data, "train").info), 1)
+
+
+@pytest.mark.slow
+def test_servers_of_several_processes_are_compared(run: ModuleType, tmp_path: Path) -> None:
+    record, table = measured(run, "processes", tmp_path)
+    several = importlib.import_module("several_processes")
+    (load,) = several.SMALL_LOADS
+    assert [row["processes"] for row in record["rows"]] == list(several.SMALL_PROCESSES)
+    assert min(row["samples_per_s"] for row in record["rows"]) > 0
+    assert f"| dcgan-8 | {load} | 2 |" in table
+    ((text, measured_ratio, least),) = several.goals(record)
+    assert "compared with one" in text
+    assert (measured_ratio, least) == (None, 3.0), "a dry run has other loads"

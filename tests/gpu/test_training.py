@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("device", [ON_CUDA], indirect=True)
 def test_a_preset_is_trained_in_bfloat16_exported_and_served(device: Device, tmp_path: Path) -> None:
     steps = 200
-    config = dataclasses.replace(PRESETS["digits"], steps=steps, precision="bfloat16")
+    config = replace(PRESETS["digits"], steps=steps, precision="bfloat16")
     run, console = tmp_path / "run", Console(file=io.StringIO())
     result = train(config, run, device=device.name, console=console)
     assert result.step == steps
     # It resumes from its checkpoint on the same device.
-    result = train(dataclasses.replace(config, steps=steps + 2), run, device=device.name, console=console)
+    result = train(replace(config, steps=steps + 2), run, device=device.name, console=console)
     assert (result.resumed_step, result.step) == (steps, steps + 2)
 
     exported = export_run(run, tmp_path / "models" / "digits")

@@ -49,6 +49,7 @@ def test_the_overhead_is_measured_for_any_package(tmp_path: Path) -> None:
         pytest.param("fairness.py", ["--rounds", "1", "--samples", "500"], marks=pytest.mark.slow),
         pytest.param("overload.py", ["--rounds", "1", "--seconds", "1"], marks=pytest.mark.slow),
         pytest.param("bulk.py", ["--model", "tiny", "--samples", "128", "--trials", "1"], marks=pytest.mark.slow),
+        pytest.param("processes.py", ["--rounds", "1", "--seconds", "0.2"], marks=pytest.mark.slow),
         ("reload.py", ["--swaps", "3"]),
         ("bad_input.py", ["--requests", "300"]),
     ],
@@ -60,21 +61,25 @@ def test_each_question_is_answered(name: str, flags: list[str], tmp_path: Path) 
 
 
 @pytest.fixture
-def peers() -> Iterator[ModuleType]:
+def own_cost() -> Iterator[ModuleType]:
     """Import the benchmark, and remove its helper modules afterwards: other benchmarks use the same names."""
-    names = ("peers", "client", "overhead", "packages", "common")
+    names = ("own_cost", "client", "overhead", "packages", "common")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
         for name in names:  # modules of other benchmarks
             patch.delitem(sys.modules, name, raising=False)
         importlib.import_module("client")
-        yield importlib.import_module("peers")
+        yield importlib.import_module("own_cost")
         for name in names:
             sys.modules.pop(name)
 
 
-def test_peers_measures_the_server(
-    peers: ModuleType, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_own_cost_is_measured(
+    own_cost: ModuleType,
+    server: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     client = sys.modules["client"]
 
@@ -91,11 +96,11 @@ def test_peers_measures_the_server(
 
     json_file = tmp_path / "figures.json"
     flags = ["--rounds", "1", "--seconds", "0.02", "--serve-flags", "--workers 1", "--json", str(json_file)]
-    monkeypatch.setattr(sys, "argv", ["peers.py", *flags])
-    monkeypatch.setattr(peers, "LOADS", {"tiny": [(1, 2)], "g32": []})
-    monkeypatch.setattr(peers, "server", running)
-    monkeypatch.setattr(peers, "load", load)
-    peers.main()
+    monkeypatch.setattr(sys, "argv", ["own_cost.py", *flags])
+    monkeypatch.setattr(own_cost, "LOADS", {"tiny": [(1, 2)], "g32": []})
+    monkeypatch.setattr(own_cost, "server", running)
+    monkeypatch.setattr(own_cost, "load", load)
+    own_cost.main()
     rates = json.loads(json_file.read_text())["rates"]
     assert set(rates) == {"bare g32", *(f"{server}tiny n=1 C=2" for server in ("", "echo ", "sketch "))}
     assert all(len(rounds) == 1 and rounds[0] > 0 for rounds in rates.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,18 +100,51 @@ def _values(config: ServerConfig) -> dict[str, object]:
         ("port = 1.5", r"port 1\.5: not a whole number"),
         ("drain_timeout_s = true", r"drain_timeout_s True: not a number\. Give one, such as 0\.5\."),
         ("spinning = 2", r"spinning 2: not a choice\. Give one of true, false\."),
+        ('processes = "two"', r"processes two: not a choice\. Give a whole number, or one of auto\."),
+        ("processes = 0", r"processes 0: must be auto, or 1 to 256\."),
         ('provider = "tpu"', r"provider tpu: not a choice\. Give one of auto, cuda, tensorrt, openvino, cpu\."),
         ('models = ""', r"serve\.toml: models '': not a path\."),
         ("batch_buckets = [1.5]", r"batch_buckets 1\.5: not a whole number"),
         ("port = ", r"--config .*serve\.toml: is not TOML: Invalid value .*\. Correct the file\.$"),
         ("bfloat16 = true", r"serve\.toml: bfloat16: needs OpenVINO\. Add --provider openvino\.$"),
         ('provider = "openvino"\nbatch_buckets = [8, 16]', r"batch_buckets 8 16: OpenVINO runs calls of any size\."),
+        *(
+            (
+                f'provider = "{provider}"\n{line}',
+                rf"serve\.toml: {re.escape(said)}: has no effect with provider {provider}\.",
+            )
+            for provider in ("cpu", "openvino")
+            for line, said in (
+                ("devices = [0, 1]", "devices 0 1"),
+                ('cuda_graphs = "on"', "cuda_graphs on"),
+                ('conv_search = "heuristic"', "conv_search heuristic"),
+                ('conv_layout = "nhwc"', "conv_layout nhwc"),
+                ("tf32 = true", "tf32"),
+                ("gpu_memory_limit_mib = 100", "gpu_memory_limit_mib 100"),
+            )
+        ),
+        (
+            'provider = "openvino"\nspinning = true',
+            r"spinning: has no effect with provider openvino\. Leave it out\.$",
+        ),
+        ('metrics_host = "::1"', r"metrics_host ::1: needs --metrics-port\. Give both, or neither\.$"),
+        (
+            "open_health = false",
+            r"^--no-open-health: everybody may call this server\. Add --identities or --tls-client-ca\.$",
+        ),
+        ("max_connection_age_grace_s = 5", r"max_connection_age_grace_s 5: needs --max-connection-age-s\."),
         ("port = 70000", r"serve\.toml: port 70000: must be 0 to 65535\. 0 picks a free one\.$"),
     ],
 )
 def test_bad_files_are_refused_with_a_message(write: Write, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read_configuration(["--config", write(text)], {})
+
+
+def test_settings_for_gpus_can_be_left_behind() -> None:
+    for_gpus = ServerConfig(devices=(0, 1), cuda_graphs="on", tf32=True, workers=3)
+    assert for_gpus.on_cpu() == ServerConfig(provider="cpu", workers=3)
+    assert ServerConfig(provider="cpu", cuda_graphs="off")  # they are
 
 
 @pytest.mark.parametrize(

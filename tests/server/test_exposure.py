@@ -9,6 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from callers import CallerFile
@@ -143,6 +144,10 @@ def test_parts_can_be_switched_off(repository: Path) -> None:
     with running_server(repository, "--admin", "off") as server:
         found = answers(server.address)
         assert {name for name, answered in found.items() if not answered} == {"admin", "loading by open_inference"}
+        with grpc.insecure_channel(server.address) as channel:
+            listed = set(ProtoReflectionDescriptorDatabase(channel).get_services())
+        assert "ganserve.v1.AdminService" not in listed
+        assert listed >= {"ganserve.v1.GanService", "inference.GRPCInferenceService", "grpc.health.v1.Health"}
 
 
 def test_parts_can_have_addresses_of_their_own(repository: Path) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import ssl
 import subprocess
+import sys
+import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 
 from authority import Authority, Pair
@@ -113,6 +119,42 @@ def test_a_certificate_for_another_name_is_refused(repository: Path, authority: 
 
 
 @kinds
+@pytest.mark.parametrize(("days", "problem"), [((-3, -1), "has expired: renew it"), ((1, 3), "is not valid yet")])
+def test_a_certificate_of_another_time_is_refused(
+    authority: Authority, kind: str, days: tuple[int, int], problem: str
+) -> None:
+    pair = authority.sign(f"time {days[0]}", "127.0.0.1", from_days=days[0], to_days=days[1])
+    shown = [(pair.key.read_bytes(), pair.certificate.read_bytes())]
+    server = grpc.server(ThreadPoolExecutor(1))  # ganserve's would not start
+    target = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', grpc.ssl_server_credentials(shown))}"
+    server.start()
+    try:
+        assert f"the certificate of the server at {target} {problem}" in refusal(target, TLS(ca=authority.file), kind)
+        if kind == "blocking":
+            flags = ["--target", target, "--tls-ca", str(authority.file), "--timeout-s", "60"]
+            command = [sys.executable, "-m", "ganserve", "models", *flags]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            assert done.returncode == 3
+            assert done.stderr.startswith(
+                f"ganserve models: error: the certificate of the server at {target} {problem}"
+            )
+            assert done.stderr.count("\n") == 1, "gRPC's own lines are not shown"
+    finally:
+        server.stop(0)
+
+
+def test_failed_handshakes_do_not_fill_the_log(encrypted: ServerProcess) -> None:
+    before = len(encrypted.log)
+    host, _, port = encrypted.address.rpartition(":")
+    for _ in range(20):
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+            while connection.recv(1000):
+                pass
+    assert len(encrypted.log) == before
+
+
+@kinds
 def test_plain_text_is_explained_on_either_side(
     encrypted: ServerProcess, server: str, authority: Authority, kind: str
 ) -> None:
@@ -154,6 +196,24 @@ def test_metrics_and_probes_are_encrypted(encrypted: ServerProcess, authority: A
         assert answer.read().startswith(b"ok")
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(f"{url.replace('https', 'http')}/readyz", timeout=20)
+
+
+@pytest.mark.parametrize("encrypts", [False, True])
+def test_idle_connections_keep_no_probe_out(
+    encrypted: ServerProcess, repository: Path, authority: Authority, encrypts: bool
+) -> None:
+    with contextlib.ExitStack() as stack:
+        server = encrypted if encrypts else stack.enter_context(running_server(repository, "--metrics-port", "0"))
+        url = urllib.parse.urlsplit(server.metrics_url)
+        began = b"\x16\x03\x01" if encrypts else b"GET /metrics HTTP"
+        connections = []
+        for _ in range(150):
+            connections.append(stack.enter_context(socket.create_connection((url.hostname, url.port), timeout=60)))
+            connections[-1].sendall(began)
+        context = ssl.create_default_context(cafile=authority.file) if encrypts else None
+        with urllib.request.urlopen(f"{server.metrics_url}/readyz", context=context, timeout=60) as answer:
+            assert answer.status == 200
+        assert connections[0].recv(1000) == b"", "the oldest is closed"
 
 
 def test_probes_need_no_certificate(mutual: ServerProcess, authority: Authority) -> None:
@@ -277,7 +337,7 @@ def test_a_client_refuses_files_that_it_cannot_use(authority: Authority, tmp_pat
         (TLS(key=pair.key), "^tls.key: is given without its certificate"),
         (TLS(certificate=pair.certificate, key=other.key), "^tls.key: is .*, which does not belong to the certificate"),
         (TLS(certificate=pair.certificate, key=secret), "^tls.key: is .*, which is encrypted with a password"),
-        (TLS(certificate=garbage, key=pair.key), "^tls.certificate: is .*, which with the key .* is no pair in PEM"),
+        (TLS(certificate=garbage, key=pair.key), "^tls.certificate: is .*, and it is not a PEM pair with the key"),
         (TLS(server_name="a b"), "^tls.server_name: is 'a b'"),
         ("yes", "^tls: is a str; expected True, False, or TLS"),
     ):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _HEAVY = re.compile(r"Conv|MatMul|Gemm|Norm")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Device:
     """A device with torch's name of it."""
 
@@ -62,7 +62,7 @@ def heavy_nodes(session: Any) -> dict[str, set[str]]:
     return {provider: kinds for provider, kinds in found.items() if kinds}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Distance:
     """Distance of an array from the expected one."""
 

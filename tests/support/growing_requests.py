@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import sys
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -43,7 +43,7 @@ _TEXTS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Growing:
     """A field of an RPC's requests that can hold many entries or bytes."""
 
@@ -98,7 +98,7 @@ def _is_map(field: FieldDescriptor) -> bool:
 
 
 def _fitting(kind: Descriptor, size: int) -> bytes:
-    """Return the fields without which a request is refused before its others are looked at."""
+    """Return the fields without which the server refuses a request before it checks the others."""
     message = GetMessageClass(kind)()
     for field in kind.fields:
         if field.is_repeated or field.containing_oneof is not None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 BASE_PACKAGES = "python3 python3-pip python3-venv"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# How this machine reaches a package index is no part of the image.
+# How this machine reaches a package index does not belong to the image.
 _INDEX = ("PIP_", "SSL_CERT", "REQUESTS_CA", "http_proxy", "https_proxy", "no_proxy")
 
 

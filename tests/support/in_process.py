@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ganserve_server.tracing.spans import CallTracer
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class InProcess:
     repository: Repository
     server: GrpcServer

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -30,7 +30,7 @@ _ARCHITECTURES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Player:
     module: nn.Module
     """The module as trained: float32, unfolded, on the CPU."""
@@ -96,7 +96,7 @@ def random_player(architecture: str, kind: Kind, *, half: bool = False) -> Playe
     folded = fold(original)
     player = Player(wrap(original), b"", outputs)
     content = to_onnx(wrap(folded.half() if half else folded), player.feed(2, 0), outputs).SerializeToString()
-    return dataclasses.replace(player, content=content)
+    return replace(player, content=content)
 
 
 def _scatter(*players: nn.Module) -> None:

@@ -36,10 +36,16 @@ class Script:
     requests: list[Any] = field(default_factory=list)
     metadata: list[dict[str, Any]] = field(default_factory=list)
     address: str = ""
+    peers: set[str] = field(default_factory=set)
+    """The clients' ends of the connections."""
+    seconds_left: list[float] = field(default_factory=list)
+    """The time that each call has."""
 
     def next(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
+        self.peers.add(context.peer())
+        self.seconds_left.append(context.time_remaining() or 0.0)
         return self.answers.pop(0)
 
 

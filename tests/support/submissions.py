@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def recorded(batcher: Batcher[Any]) -> Iterator[list[dict[str, Any]]]:
     submit = batcher.submit
 
     async def record(work: object, count: int, options: QueueOptions) -> Any:
-        calls.append({"count": count} | dataclasses.asdict(options))
+        calls.append({"count": count} | asdict(options))
         return await submit(work, count, options)
 
     batcher.submit = record  # type: ignore[method-assign]

@@ -6,9 +6,9 @@ that a test compares with `==`. N = batch, Z = latent values, P = values of one 
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ OPSET = 20
 SCORE_SLOPE = 0.5
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TinyModel:
     """Define a tiny package, as ONNX and as numpy.
 

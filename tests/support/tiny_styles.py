@@ -5,7 +5,7 @@ N = batch, Z = latent values, L = layers, W = values of one w, P = values of one
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +29,7 @@ SEEDED, CONSTANT, NONE = (
 FACTORS = {SEEDED: (1.0, 0.0), CONSTANT: (0.0, 1.0), NONE: (0.0, 0.0)}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TinyStyle(TinyModel):
     """A style-based generator: the w of layer l is `latents / 2^l + label / 8`; a pixel shows a value of one layer."""
 
@@ -98,7 +98,7 @@ def build_style_package(
 ) -> Path:
     """Write a package to `models_dir/name/1`, with a default truncation, and return that folder."""
     graphs = {"generator.onnx": style_graph(model), "critic.onnx": critic_graph(model)}
-    folder = write_package(models_dir, name, 1, model=dataclasses.replace(model), graphs=graphs)
+    folder = write_package(models_dir, name, 1, model=replace(model), graphs=graphs)
     spec = read_manifest(folder)
     spec.style.layers, spec.style.w_dimension = model.layers, W if model.has_w else 0
     spec.style.noise_modes.extend(model.noise_modes)

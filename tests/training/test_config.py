@@ -1,8 +1,8 @@
-import dataclasses
 import inspect
 import json
 import re
 import typing
+from dataclasses import fields, is_dataclass
 
 import pytest
 
@@ -118,11 +118,11 @@ def test_only_options_without_effect_on_weights_may_change_on_resume() -> None:
 
 def test_every_option_is_documented_for_the_command_line() -> None:
     def undocumented(kind: type) -> list[str]:
-        sources = [inspect.getsource(base) for base in kind.__mro__ if dataclasses.is_dataclass(base)]
+        sources = [inspect.getsource(base) for base in kind.__mro__ if is_dataclass(base)]
         return [
             f"{kind.__name__}.{field.name}"
-            for field in dataclasses.fields(kind)
-            if not dataclasses.is_dataclass(typing.get_type_hints(kind)[field.name])
+            for field in fields(kind)
+            if not is_dataclass(typing.get_type_hints(kind)[field.name])
             if not any(re.search(rf'^    {field.name}: .*\n    """', source, re.MULTILINE) for source in sources)
         ]
 
@@ -133,7 +133,7 @@ def every_kind(kind: type) -> set[type]:
     """Return a configuration's class and all classes that its fields may hold."""
     kinds = {kind}
     for hint in typing.get_type_hints(kind).values():
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and hint is not Anneal:
+        if isinstance(hint, type) and is_dataclass(hint) and hint is not Anneal:
             registry = vars(hint).get("registry")
             for part in [hint] if registry is None else [registry[name] for name in registry.names]:
                 kinds |= every_kind(part)

@@ -1,7 +1,7 @@
 """Test progressive growing: the timetable at its boundaries, faded real images, and the trainer."""
 
 import copy
-import dataclasses
+from dataclasses import replace
 
 import pytest
 import torch
@@ -119,7 +119,7 @@ def test_a_new_level_with_a_share_of_0_changes_nothing() -> None:
 
 
 PROGRESSIVE = ProgressiveConfig(latent_dim=8, generator_width=4, critic_width=4)
-SLOW = dataclasses.replace(PROGRESSIVE, fade_kimg=0.032, stable_kimg=0.032, batch_sizes=(16, 8))
+SLOW = replace(PROGRESSIVE, fade_kimg=0.032, stable_kimg=0.032, batch_sizes=(16, 8))
 
 
 def config_of(**changes: object) -> TrainConfig:
@@ -205,7 +205,7 @@ def test_levels_not_yet_reached_keep_their_initial_weights() -> None:
             r"^--steps 100: ends before the networks have grown .* Use --steps 75001 .*fade-kimg \(600\)",
         ),
         ({"steps": 6}, "^--steps 6: .* Use --steps 7 or more"),
-        ({"networks": dataclasses.replace(PROGRESSIVE, batch_sizes=(16, 8, 4))}, "sizes 16 8 4: must have 2 values"),
+        ({"networks": replace(PROGRESSIVE, batch_sizes=(16, 8, 4))}, "sizes 16 8 4: must have 2 values"),
         ({"accumulate_batches": 16}, "^--networks.batch-sizes 8: must be a multiple of 16"),
     ],
 )

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from ganserve_training.config import MinimaxLoss, ModifiedMinimaxLoss, RelativisticPairingLoss
+from ganserve_training.config import HingeLoss, MinimaxLoss, ModifiedMinimaxLoss, RelativisticPairingLoss
+from ganserve_training.errors import ConfigError
 from ganserve_training.objectives.losses import LOSSES, Loss
 
 REAL, FAKE = [1.5, -0.25, 3.0, 0.0], [-2.0, 0.5, 2.5, 0.0]
@@ -105,6 +106,15 @@ def test_gradients_agree_with_differences_of_the_written_formulas(name: str) -> 
             found = [0.0] * 4 if gradient is None else gradient.tolist()
             expected = [nudged(formula, REAL, FAKE, of_real, index) for index in range(4)]
             assert found == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize("margin", [0.25, 2.0])
+def test_a_hinge_with_a_margin_is_one_of_scores_measured_in_margins(margin: float) -> None:
+    real, fake = double(REAL), double(FAKE)
+    expected = margin * CRITIC["hinge"]([score / margin for score in REAL], [score / margin for score in FAKE])
+    assert HingeLoss(margin=margin).critic(real, fake).item() == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(ConfigError, match=r"^--loss\.margin 0\.0: must be positive"):
+        HingeLoss(margin=0.0)
 
 
 @pytest.mark.parametrize("name", ["minimax", "modified-minimax"])

@@ -55,6 +55,19 @@ def test_every_size_and_number_of_channels_with_and_without_labels(
     assert pair.critic_uses_labels == (labels > 0)
 
 
+@pytest.mark.parametrize("architecture", ["progressive", "r3gan", "stylegan2"])
+def test_tanh_bounds_images_that_have_no_bounds_otherwise(architecture: str) -> None:
+    free, bounded = (
+        build_networks(config(architecture, output_activation=activation), images(8)).generator
+        for activation in ("none", "tanh")
+    )
+    bounded.load_state_dict(free.state_dict())
+    latents, labels = torch.randn(16, LATENT), torch.arange(16) % 3
+    made = free.eval()(latents, labels)
+    assert made.abs().max() > 1.0
+    assert torch.allclose(bounded.eval()(latents, labels), made.tanh(), atol=1e-6)
+
+
 @pytest.mark.parametrize("architecture", IMAGES)
 def test_five_hundred_and_twelve_pixels(architecture: str) -> None:
     changes = {"group_size": 1} if architecture == "r3gan" else {}

@@ -1,7 +1,7 @@
 """Test the trainer's remedies: counts, parts, precision, noise, averages, resuming, constraints."""
 
 import copy
-import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -197,7 +197,7 @@ def test_the_average_counts_the_real_samples_of_all_updates(critic_steps: int) -
 
 
 def test_weights_of_the_critic_stay_within_the_clip() -> None:
-    trainer = trainer_of(loss=WassersteinLoss(), regularisers=dataclasses.replace(NO_PENALTY, weight_clip=0.01))
+    trainer = trainer_of(loss=WassersteinLoss(), regularisers=replace(NO_PENALTY, weight_clip=0.01))
     for _ in range(2):
         trainer.run_step()
     assert weights(trainer.critic).abs().max().item() == pytest.approx(0.01)
@@ -262,7 +262,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "accumulation": {"accumulate_batches": 2, "schedule": ScheduleConfig(critic_steps=2)},
     "gradient-penalty": {
         "loss": WassersteinLoss(),
-        "regularisers": dataclasses.replace(NO_PENALTY, gradient_penalty=GradientPenalty(weight=10.0)),
+        "regularisers": replace(NO_PENALTY, gradient_penalty=GradientPenalty(weight=10.0)),
     },
     "noise": {"augmentation": AugmentationConfig(instance_noise=Anneal(start=0.3, end=0.0))},
     "classifier": {
@@ -303,7 +303,7 @@ def test_a_wasserstein_step_with_gradient_penalty_agrees_with_plain_torch() -> N
     adam = AdamConfig(learning_rate=Anneal.constant(1e-3), beta1=0.5, beta2=Anneal.constant(0.9))
     trainer = trainer_of(
         loss=WassersteinLoss(),
-        regularisers=dataclasses.replace(NO_PENALTY, gradient_penalty=GradientPenalty(weight=10.0)),
+        regularisers=replace(NO_PENALTY, gradient_penalty=GradientPenalty(weight=10.0)),
         optimisers=OptimisersConfig(generator=adam, critic=adam),
         schedule=ScheduleConfig(critic_steps=2),
         networks=SMALL,

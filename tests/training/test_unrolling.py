@@ -1,8 +1,8 @@
 """Compare unrolling with torch's optimisers, and the generator's gradient with finite differences."""
 
 import copy
-import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -239,7 +239,7 @@ MLP = {"latent_dim": 4, "generator_width": 8, "critic_width": 8}
         pytest.param(
             {
                 "loss": WassersteinLoss(),
-                "regularisers": dataclasses.replace(NO_PENALTY, weight_clip=0.05),
+                "regularisers": replace(NO_PENALTY, weight_clip=0.05),
             },
             id="weight-clip",
         ),
@@ -267,9 +267,7 @@ def test_the_generators_update_does_not_change_the_critic(changes: dict[str, obj
 
 
 def generator_gradients(trainer: Trainer, unrolled: bool, k: int) -> list[Tensor]:
-    trainer.config = dataclasses.replace(
-        trainer.config, schedule=dataclasses.replace(trainer.config.schedule, unrolled_steps=k)
-    )
+    trainer.config = replace(trainer.config, schedule=replace(trainer.config.schedule, unrolled_steps=k))
     real = torch.linspace(-1.0, 1.0, 16 * 64).view(16, 1, 8, 8)
     trainer._noise.generator.manual_seed(5)
     objective, _ = trainer._generator_objective(real, None, 0.0, unrolled=unrolled)

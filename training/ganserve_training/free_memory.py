@@ -22,7 +22,7 @@ def free_bytes(device: torch.device) -> int | None:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         found.append(int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024)
     for limit, used in _CGROUPS:
-        with suppress(OSError, ValueError):  # "max" is no number: there is no limit.
+        with suppress(OSError, ValueError):  # "max" is not a number: there is no limit.
             found.append(max(0, int(Path(limit).read_text()) - int(Path(used).read_text())))
     return min(found, default=None)
 

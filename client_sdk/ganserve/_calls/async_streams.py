@@ -14,15 +14,15 @@ from ganserve._calls.failures import closed_during
 from ganserve._calls.open_streams import AsyncOpenStream, AsyncRequests
 from ganserve._calls.retries import Attempts
 from ganserve._calls.tracing import NO_SPAN
-from ganserve._calls.transport import new_request_id
+from ganserve._calls.transport_base import new_request_id
 from ganserve._calls.waiting import END, AsyncResults, async_in_thread, async_next_item
 from ganserve._errors import DeadlineExceeded, GanserveError
 from ganserve._results.models import ModelInfo
 
 if TYPE_CHECKING:
+    from ganserve._calls.async_transport import AsyncTransport
     from ganserve._calls.rotation import Endpoint
     from ganserve._calls.stream_calls import SampleStreamCall, ScoreStreamCall
-    from ganserve._calls.transport import AsyncTransport
     from ganserve._results.batch import SampleBatch  # noqa: F401 - ruff does not see it in the base class's brackets
     from ganserve._results.scores import Scores  # noqa: F401 - likewise
     from ganserve.v1 import gan_service_pb2
@@ -174,6 +174,8 @@ class AsyncSampleStream(_AsyncStream["SampleBatch"]):
     async def _prepare(self) -> bool:
         if (describe := self._call.describe()) is not None:
             self._call.described(await self._transport.unary(describe))
+        if not self._call.begun:
+            await self._transport.check_size(self._call.remaining(), self._call.timeout_s)
         return True
 
     def _start(self, method: Any) -> AsyncOpenStream:
@@ -216,7 +218,10 @@ class AsyncScoreStream(_AsyncStream["Scores"]):
             return None
         inputs = await async_in_thread(self._call.read, item)
         info = self._call.describe(inputs)
-        return self._call.add(inputs, info if isinstance(info, ModelInfo) else await self._transport.unary(info))
+        described = info if isinstance(info, ModelInfo) else await self._transport.unary(info)
+        sent = self._call.request(inputs, described)
+        await self._transport.check_size(sent[0], self._call.timeout_s)
+        return self._call.add(sent)
 
     def _start(self, method: Any) -> AsyncOpenStream:
         self._requests = AsyncRequests()

@@ -134,7 +134,7 @@ def connect(config: ClientConfig, interceptors: Sequence[Interceptor] = ()) -> S
         stub = gan_service_pb2_grpc.GanServiceStub(grpc.intercept_channel(channel, *interceptors))
         return _endpoint(config, target, address, stub, channel.close, probe)
 
-    return Servers(config.targets, open_endpoint)
+    return Servers(config.targets, open_endpoint, config.connections)
 
 
 def _endpoint(
@@ -171,4 +171,4 @@ async def async_connect(config: ClientConfig, interceptors: Sequence[AsyncInterc
         stub = gan_service_pb2_grpc.GanServiceStub(channel)
         return _endpoint(config, target, address, stub, channel.close, probe)
 
-    return Servers(config.targets, open_endpoint)
+    return Servers(config.targets, open_endpoint, config.connections)

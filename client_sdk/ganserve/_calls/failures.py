@@ -176,7 +176,7 @@ def _message(
     if kind is errors.ServerUnavailable and not answered:
         if not _never_connected(details):
             return f"the connection to the server at {target} broke ({details}): see its log, or try again"
-        # gRPC lists all that it tried before.
+        # gRPC lists its earlier attempts first.
         reason = details.rpartition("last error: ")[2].rpartition("remote host: ")[2]
         if (proxy := endpoint.proxy) is not None:
             return (

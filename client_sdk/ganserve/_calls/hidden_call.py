@@ -82,4 +82,4 @@ class HiddenCall:
     def _close(self) -> None:
         if hasattr(self._messages, "close"):
             self._context.run(self._messages.close)
-        self._messages = iter(())  # gRPC cancels a call that nobody refers to
+        self._messages = iter(())  # gRPC cancels calls without references

@@ -22,8 +22,9 @@ from ganserve._errors import GanserveError
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from ganserve._calls.async_transport import AsyncTransport
     from ganserve._calls.tracing import Headers
-    from ganserve._calls.transport import AsyncTransport, Transport
+    from ganserve._calls.transport import Transport
 
 
 class Requests:

@@ -51,7 +51,7 @@ class Readiness:
             raise error
         over = time.monotonic() >= self._end - _SHORTEST_S
         if isinstance(error, DeadlineExceeded) and over and math.isfinite(self._unknown_since):
-            return self._pause()  # The last call had no time: what the one before it said holds.
+            return self._pause()  # The last call had no time, so the answer before it counts.
         self._unknown_since = math.inf  # another server may answer next
         if isinstance(error, ServerUnavailable) or self._error is None:  # a passed deadline is less informative
             self._obstacle, self._error = str(error), error

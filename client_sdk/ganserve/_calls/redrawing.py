@@ -45,7 +45,7 @@ class NotDrawableError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Told:
-    """What the caller knows about a picture; it counts more than the mark."""
+    """Facts about a picture that the caller gives; they count more than the mark."""
 
     model: str | None
     version: int | None
@@ -102,7 +102,7 @@ class Redrawing:
 
     @property
     def tried(self) -> str:
-        """What was tried where the index was unknown, for people."""
+        """Seeds and labels tried because the index was unknown, in words."""
         return f"samples {self.requests[0].offset} to {self.requests[0].offset + self.requests[0].count - 1}"
 
 

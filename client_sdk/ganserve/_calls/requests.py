@@ -73,7 +73,7 @@ def sample_request(
     It draws a seed if none is given, so that all attempts are the same request.
     """
     count = check_integer("n", n, 1, MAX_INDEX)
-    # Skip what has its default: in a busy application each step costs microseconds.
+    # Skip defaults: in a busy application each step costs microseconds.
     request = gan_service_pb2.SampleRequest(count=count)
     if model is not None:
         request.model = check_model("model", model)

@@ -68,7 +68,7 @@ def sample_batch(
     """
     samples = _samples(response.samples, request, channels)
     count, offset = len(samples), response.offset
-    # Skip what was not asked for: in a busy application each access costs microseconds.
+    # Skip what was not requested: in a busy application each access costs microseconds.
     scored, selected = request.return_scores, request.HasField("selection")
     return SampleBatch._of(  # noqa: SLF001 - made for this
         samples=samples,

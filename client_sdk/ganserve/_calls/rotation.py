@@ -53,11 +53,15 @@ class Rotation:
 
     @property
     def available(self) -> int:
-        """How many servers are available; a name's IPv4 and IPv6 addresses may be the same server's."""
+        """Number of available servers, each with any number of connections.
+
+        A name's IPv4 and IPv6 addresses may be the same server's.
+        """
         endpoints = self.endpoints
         if len(endpoints) == 1:
             return int(endpoints[0].available)
-        counts = Counter((each.target, each.address.partition(":")[0]) for each in endpoints if each.available)
+        addresses = {(each.target, each.address) for each in endpoints if each.available}
+        counts = Counter((target, address.partition(":")[0]) for target, address in addresses)
         most: dict[str, int] = {}
         for (target, _), count in counts.items():
             most[target] = max(most.get(target, 0), count)

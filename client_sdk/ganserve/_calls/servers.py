@@ -20,11 +20,17 @@ LOOK_EVERY_S, LOOK_AFTER_FAILURE_S = 30.0, 1.0
 class Servers:
     """The endpoints of a client. Any number of threads may use it."""
 
-    def __init__(self, targets: Sequence[str], open_endpoint: Callable[[Target, str], Endpoint]) -> None:
-        """Open the endpoints of targets that are addresses; those of names wait for the first look."""
+    def __init__(
+        self, targets: Sequence[str], open_endpoint: Callable[[Target, str], Endpoint], connections: int = 1
+    ) -> None:
+        """Open the endpoints of targets that are addresses, each with a number of connections.
+
+        Those of names wait for the first look.
+        """
         self._targets = [Target.of(text) for text in targets]
         self._open = open_endpoint
-        self._endpoints: dict[tuple[str, str], Endpoint] = {}
+        self._connections = connections
+        self._endpoints: dict[tuple[str, str, int], Endpoint] = {}
         self._retired: list[Endpoint] = []
         self._opened: weakref.WeakSet[Endpoint] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -59,20 +65,24 @@ class Servers:
             try:
                 found[target] = target.look_up()
             except (OSError, UnicodeError):  # keep what is known
-                known = tuple(address for text, address in self._endpoints if text == target.text)
+                known = tuple(
+                    address for text, address, number in self._endpoints if not number and text == target.text
+                )
                 found[target] = known or (target.text,)  # gRPC resolves it itself, and says what is wrong
         return found
 
     def update(self, found: Mapping[Target, Sequence[str]]) -> list[Endpoint]:
         """Take the addresses of each target, and return the endpoints to close.
 
-        An address that is gone gets no new call. Its running calls may go on until the look after the next.
+        A removed address gets no new calls. Its running calls may continue until the lookup after the next.
         """
         with self._lock:
             endpoints = {
-                (target.text, address): self._endpoints.get((target.text, address)) or self._open(target, address)
+                key: self._endpoints.get(key) or self._open(target, address)
+                for number in range(self._connections)  # outermost, so that servers take turns
                 for target, addresses in found.items()
                 for address in addresses
+                for key in [(target.text, address, number)]
             }
             closing = self._retired
             self._retired = [each for key, each in self._endpoints.items() if key not in endpoints]

@@ -5,7 +5,7 @@
 import itertools
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sized
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from ganserve.v1 import gan_service_pb2
 
 READ_AHEAD_ITEMS = 8
 READ_AHEAD_BYTES = 16 * 2**20
+Item: TypeAlias = tuple[gan_service_pb2.StreamScoresRequest, unary_calls.Call[Scores]]
+"""A message of a stream of scores, and how to read its answer."""
 
 
 class SampleStreamCall:
@@ -145,7 +147,7 @@ class ScoreStreamCall:
         self._version, self._priority = version, priority
         self._fit = check_flag("fit", fit)
         self._known: dict[str | None, ModelInfo] = {}
-        self._pending: deque[tuple[gan_service_pb2.StreamScoresRequest, unary_calls.Call[Scores]]] = deque()
+        self._pending: deque[Item] = deque()
         self._pending_bytes = 0
         self._scored = 0
         self.slow = False
@@ -192,16 +194,19 @@ class ScoreStreamCall:
         model = self._model_of(inputs)
         return self._known.get(model) or unary_calls.get_model(model, self._version, self.timeout_s)
 
-    def add(self, inputs: ScoreInputs, info: ModelInfo) -> gan_service_pb2.StreamScoresRequest:
+    def request(self, inputs: ScoreInputs, info: ModelInfo) -> Item:
         """Return an item's request, for exactly this version of the model, so that all scores compare."""
         self._known[self._model_of(inputs)] = info
         call = unary_calls.score(
             inputs, info, model=None, version=None, priority=self._priority, timeout_s=self.timeout_s
         )
-        request = gan_service_pb2.StreamScoresRequest(request=cast("gan_service_pb2.ScoreRequest", call.request))
-        self._pending.append((request, call))
-        self._pending_bytes += request.ByteSize()
-        return request
+        return gan_service_pb2.StreamScoresRequest(request=cast("gan_service_pb2.ScoreRequest", call.request)), call
+
+    def add(self, item: Item) -> gan_service_pb2.StreamScoresRequest:
+        """Count an item as sent, and return its message."""
+        self._pending.append(item)
+        self._pending_bytes += item[0].ByteSize()
+        return item[0]
 
     def remaining(self) -> list[gan_service_pb2.StreamScoresRequest]:
         """Return the requests without a result."""

@@ -12,7 +12,7 @@ from ganserve._calls.failures import closed_during
 from ganserve._calls.open_streams import OpenStream, Requests
 from ganserve._calls.retries import Attempts
 from ganserve._calls.tracing import NO_SPAN
-from ganserve._calls.transport import new_request_id
+from ganserve._calls.transport_base import new_request_id
 from ganserve._calls.waiting import END, Results, in_thread, next_item
 from ganserve._errors import DeadlineExceeded, GanserveError
 from ganserve._results.models import ModelInfo
@@ -172,6 +172,8 @@ class SampleStream(_Stream["SampleBatch"]):
     def _prepare(self) -> bool:
         if (describe := self._call.describe()) is not None:
             self._call.described(self._transport.unary(describe))
+        if not self._call.begun:
+            self._transport.check_size(self._call.remaining(), self._call.timeout_s)
         return True
 
     def _start(self, method: Any) -> OpenStream:
@@ -214,7 +216,10 @@ class ScoreStream(_Stream["Scores"]):
             return None
         inputs = in_thread(self._call.read, item)
         info = self._call.describe(inputs)
-        return self._call.add(inputs, info if isinstance(info, ModelInfo) else self._transport.unary(info))
+        described = info if isinstance(info, ModelInfo) else self._transport.unary(info)
+        sent = self._call.request(inputs, described)
+        self._transport.check_size(sent[0], self._call.timeout_s)
+        return self._call.add(sent)
 
     def _start(self, method: Any) -> OpenStream:
         self._requests = Requests()

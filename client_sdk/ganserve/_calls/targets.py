@@ -18,7 +18,7 @@ _DEFAULT_PORT = 443  # gRPC's, for "dns:host"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a client's target means to the SDK."""
+    """A client's target, parsed."""
 
     text: str
     """The target, for gRPC and messages."""
@@ -27,7 +27,7 @@ class Target:
     port: int = _DEFAULT_PORT
     """The port at that name."""
     fixed: tuple[str, ...] = ()
-    """The targets that it stands for, if no name is to be looked up."""
+    """The resolved targets, if no name needs a lookup."""
     proxy: Proxy | None = None
     """The proxy on the way, if any; it looks up the name."""
 

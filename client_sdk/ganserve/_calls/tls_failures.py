@@ -39,7 +39,7 @@ def tls_failure(details: str, endpoint: Endpoint) -> str:
         return f"{server} does not encrypt: start it with --tls-certificate, or leave out {_ENCRYPT}"
     if "handshake failed" in said:
         reason = details.rpartition("last error: ")[2]
-        return f"{server} and this client found no common encryption ({reason}): see the server's log"
+        return f"{server} and this client found no common encryption ({reason}): allow TLS 1.2 or 1.3 on both sides"
     if any(word in said for word in _CLOSED):
         return (
             f"{server} closed the connection: if it wants a client's certificate, give one that it trusts by "

@@ -5,10 +5,11 @@
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 no server answers, 130 interrupted (Ctrl-C), 141 the
 reader of the output has gone.
 """
-# The text above is the help of `ganserve`, which finds the command that was asked for and loads only its component.
+# The text above is the help of `ganserve`, which finds the command and loads only its component.
 
 import functools
 import importlib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -75,6 +76,9 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         kind = "option" if name.startswith("-") else "command"
         raise UsageError(f"{name}: no such {kind}. {hint(name, commands(), '`ganserve --help` lists them.')}")
     entry = commands()[name]
+    if entry.module.startswith("ganserve._commands."):
+        # gRPC reads this when it is imported. By default it adds lines of its own to the one that says what is wrong.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         code: int = importlib.import_module(entry.module).main(arguments)
         return code

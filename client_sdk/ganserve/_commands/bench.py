@@ -55,6 +55,8 @@ class BenchArguments(ModelArguments):
     """Open loops: calls a second."""
     arrivals: Arrivals = "poisson"
     """Open loops: when calls come. poisson: at random, like independent callers; even: at equal distances."""
+    connections: int = 1
+    """Connections to the server, such as a few for each of its --processes."""
     duration_s: float = 5.0
     """Seconds to measure each level."""
     warm_up_s: float = 1.0
@@ -138,7 +140,13 @@ class _Bench:
         arguments = self.arguments
         total_s = sum(stage.warm_up_s + stage.duration_s for stage in self.stages)
         target = arguments.target or arguments.server
-        async with AsyncClient(target, timeout_s=arguments.timeout_s, max_attempts=1, **arguments.connection) as client:
+        async with AsyncClient(
+            target,
+            timeout_s=arguments.timeout_s,
+            max_attempts=1,
+            connections=arguments.connections,
+            **arguments.connection,
+        ) as client:
             info = await client.model(arguments.model, arguments.version)
             call = await _call(client, info, arguments)
             await call()  # Raise what would fail every call.

@@ -10,7 +10,7 @@ from ganserve._errors import InvalidRequest
 
 @dataclass(frozen=True, kw_only=True)
 class MarkingArguments:
-    """How to mark pictures."""
+    """Options that say how to mark pictures."""
 
     mark: bool = flag(True, last=True)
     """Say in pictures that they are generated, and what it takes to draw them again, as XMP, for `ganserve verify`.

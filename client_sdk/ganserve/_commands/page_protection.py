@@ -21,7 +21,7 @@ _PASSWORD = re.compile(r"[ -~]{12,1000}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PageProtection:
-    """What protects the page."""
+    """The page's password and certificate."""
 
     password: str | None = field(default=None, repr=False)
     certificate: Path | None = None
@@ -87,5 +87,5 @@ def _check_pair(certificate: Path, key: Path) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
     except ssl.SSLError as error:
-        problem = f"is {str(certificate)!r}, which with the key {str(key)!r} is no pair in PEM form"
+        problem = f"is {str(certificate)!r}, and it is not a PEM pair with the key {str(key)!r}"
         raise InvalidRequest.of("--page-certificate", problem) from error

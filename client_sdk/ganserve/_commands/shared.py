@@ -1,12 +1,11 @@
 """Arguments, errors and output that the SDK's commands share."""
 
-import dataclasses
 import functools
 import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -113,7 +112,7 @@ def command(name: str, arguments: type[Any], action: Callable[[Any], int], examp
 def _in_flags(arguments: type[Any], error: Exception) -> str:
     """Return an error's text with the command's flags in place of the SDK's arguments, as one line."""
     text = str(error).replace('Client("host:port"), ', "").replace("math.inf", "inf")
-    known = {field.name for field in dataclasses.fields(arguments)}
+    known = {field.name for field in fields(arguments)}
     for violation in error.violations if isinstance(error, GanserveError) else ():
         field, wrong = violation.field, violation.description.replace("math.inf", "inf")
         name = _ARGUMENTS.get(field, field)
@@ -140,8 +139,8 @@ def say_json(value: object) -> None:
 
 def plain(value: Any) -> Any:
     """Return a value in the types of JSON, from dataclasses, arrays, dates and what they hold."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, datetime):

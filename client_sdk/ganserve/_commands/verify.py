@@ -1,8 +1,7 @@
 """The command `ganserve verify`: draw a picture's samples again, and compare."""
 
-import dataclasses
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +118,9 @@ def _lines(file: Path, verdict: PictureVerdict) -> list[str]:
 
 
 def _facts(verdict: PictureVerdict) -> dict[str, Any]:
-    facts = {field.name: getattr(verdict, field.name) for field in dataclasses.fields(verdict)}
+    facts = {field.name: getattr(verdict, field.name) for field in fields(verdict)}
     if verdict.mark is not None:
-        facts["mark"] = dataclasses.asdict(verdict.mark) | {"latents": len(verdict.mark.latents) // 4}
+        facts["mark"] = asdict(verdict.mark) | {"latents": len(verdict.mark.latents) // 4}
     return facts
 
 

@@ -56,7 +56,7 @@ class Mark:
     label_index: int | None = None
     """The label's index; None: the model is unconditional, or the picture has several samples."""
     label: str = ""
-    """The label's name, for people: shortened, without characters that XML cannot hold."""
+    """The label's name for display: shortened, without characters that XML cannot hold."""
     samples: int = 1
     """Number of samples in the picture."""
     options: str = ""
@@ -79,5 +79,5 @@ def request_options(request: Message) -> str:
 
 
 def short_name(name: str) -> str:
-    """Return a name for people, shortened."""
+    """Return a name for display, shortened."""
     return name if len(name) <= _MOST_NAME_LETTERS else f"{name[: _MOST_NAME_LETTERS - 1]}…"

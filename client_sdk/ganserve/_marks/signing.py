@@ -1,6 +1,6 @@
 """Sign pictures with C2PA manifests (Coalition for Content Provenance and Authenticity), and read them.
 
-The library is c2pa-python, which the extra `c2pa` installs. Nothing is fetched from the network: no time stamp is asked
+The library is c2pa-python, which the extra `c2pa` installs. It does not use the network: no time stamp is requested
 for, and no manifest or revocation that a picture names is looked up.
 """
 
@@ -52,7 +52,7 @@ class NoC2paError(ImportError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """What a picture's C2PA manifest says, and whether it is right."""
+    """A picture's C2PA manifest, and whether its signature is right."""
 
     state: str
     """"Trusted", "Valid" (right, by an authority that is not on c2pa's list of trust), or "Invalid"."""

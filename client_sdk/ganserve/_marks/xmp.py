@@ -103,7 +103,7 @@ def generated_xmp() -> bytes:
 
 
 def most_label_bytes(name_bytes: int) -> int:
-    """Return the most bytes of one sample's label and index in XMP, for names of at most so many bytes."""
+    """Return the most bytes of one sample's label and index in XMP, for names of at most this many bytes."""
     return 6 * min(name_bytes, 4 * 256) + 128  # the longest escape is &quot;
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class _FromModel(Protocol):
-    """What a model drew."""
+    """Facts about samples that a model drew."""
 
     @property
     def origin(self) -> Origin | None: ...

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ganserve._results.grid_picture import Grid
 
 _SMALLEST_PX, _LARGEST_PX = 10, 28
-_LETTERS_OF_A_TILE = 8  # A tile is about as wide as so many letters, where it isn't small.
+_LETTERS_OF_A_TILE = 8  # Width of a tile in letters, unless it is small.
 _WIDEST_NAME = 14  # heights of a line
 _PAD = 4
 _LIGHT = 255
@@ -31,7 +31,7 @@ class Captions:
     """Texts of a grid."""
 
     rows: dict[int, str]
-    """The label of each row that begins one; empty: rows are no labels."""
+    """The label of each row that begins one; empty: rows are not labels."""
     cells: tuple[tuple[str, ...], ...]
     """Lines below each sample, N."""
     height_px: int
@@ -90,7 +90,7 @@ class Captions:
 def captioned(grid: Grid, batch: Drawn) -> tuple[Grid, Captions]:
     """Return the grid of a batch with space for captions, and these: labels' names and scores.
 
-    Names stand at the rows if rows are labels, else below each sample.
+    Names are beside the rows if rows are labels, else below each sample.
 
     Raises:
         InvalidRequest: The samples have neither labels nor scores, or the picture would be too large.

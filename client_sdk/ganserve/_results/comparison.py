@@ -26,7 +26,7 @@ _CLEARLY_NEARER = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """How far a picture is from the samples that were drawn again."""
+    """Difference between a picture and the samples that were drawn again."""
 
     exact: int
     """Samples that are equal, bit for bit."""

@@ -23,7 +23,7 @@ def default_scale(height: int, width: int) -> int:
 
 
 def check_count(count: int, height: int, width: int, scale: int | None = None) -> None:
-    """Check, before samples are drawn, that so many of this size fit in one picture, in some layout."""
+    """Check, before samples are drawn, that `count` of this size fit in one picture, in some layout."""
     scale = scale or default_scale(height, width)
     if count * height * width * scale**2 > MAX_PIXELS:
         raise _too_many(count)

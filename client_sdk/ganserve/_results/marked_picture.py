@@ -51,9 +51,9 @@ class MarkedPicture:
     grid: Grid | None = None
     """The places of the samples in a PNG that ganserve wrote."""
     manifest: Manifest | None = None
-    """What its C2PA manifest says."""
+    """Its C2PA manifest."""
     notes: list[str] = field(default_factory=list)
-    """What is odd about it, for people."""
+    """Remarks about oddities, in words."""
 
     @classmethod
     def read(cls, file: File, argument: str = "picture") -> MarkedPicture:
@@ -160,7 +160,7 @@ def _of_size(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> tuple[npt.
 def _with_channels(
     pixels: npt.NDArray[np.uint8], channels: int, *, tolerant: bool
 ) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
-    """Return pixels [..., C] with another C; `tolerant` says nothing of small losses, as in formats without gray."""
+    """Return pixels [..., C] with another C; `tolerant` accepts small losses, as in formats without gray."""
     import numpy as np
 
     from ganserve._results.input_source import NeedsFittingError

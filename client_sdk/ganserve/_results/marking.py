@@ -58,7 +58,7 @@ class PictureSigner(C2paSigner):
 
 
 Marking: TypeAlias = bool | PictureSigner
-"""How to mark a picture: True with XMP, a `PictureSigner` with a C2PA manifest, too; False not at all."""
+"""Marks of a picture: True: XMP; a `PictureSigner`: XMP and a C2PA manifest; False: none."""
 
 
 def check_marking(mark: Marking) -> Marking:

@@ -89,7 +89,7 @@ class VersionSummary:
     state: ModelState
     """State of the version, such as ready."""
     reason: str
-    """Why it is in that state; empty if obvious."""
+    """Reason for that state; empty if obvious."""
     sample: SampleShape | None
     """Kind, type and shape of a sample; None unless the version is ready."""
     label_names: tuple[str, ...]
@@ -219,7 +219,7 @@ class Provenance:
     """Origin of a model package."""
 
     created: datetime | None
-    """When it was written, in UTC; None if unknown."""
+    """Time at which it was written, in UTC; None if unknown."""
     ganserve_version: str
     """Version of ganserve that wrote it."""
     libraries: dict[str, str]
@@ -251,7 +251,7 @@ class ModelInfo:
     controls: tuple[LatentControl, ...]
     """The values of the latent that a request may set by name; empty for most models."""
     truncation_absence: str
-    """Why truncation is refused although the latents are normal; empty: it is offered, or the latents are uniform."""
+    """Reason why truncation is refused for normal latents; empty: it is offered, or the latents are uniform."""
     label_names: tuple[str, ...]
     """Names of the labels, in the order of their indices; empty: unconditional, takes no labels."""
     generator: GraphInfo
@@ -259,7 +259,7 @@ class ModelInfo:
     critic: GraphInfo | None
     """The graph that scores samples; None: the model cannot score."""
     critic_absence: str
-    """Why there is no critic; empty with a critic, or if unknown."""
+    """Reason why there is no critic; empty with a critic, or if unknown."""
     critic_takes_labels: bool
     """True if scores need labels; False without a critic, or if the critic ignores labels."""
     critic_loss: str | None

@@ -53,7 +53,7 @@ def open_picture(file: str | os.PathLike[str] | IO[bytes], source: Source) -> PI
 def decode_images(files: Sequence[bytes], channels: int | None) -> npt.NDArray[np.uint8]:
     """Return the images, uint8 [N, H, W, C], of PNG, JPEG or WebP files of one size that a server sent.
 
-    `channels` is C where the format does not tell it (WebP has no gray); None: as in the files.
+    `channels` is C where the format does not show it (WebP has no gray); None: as in the files.
     """
     pillow = import_pillow("reading pictures")
     images: list[npt.NDArray[np.uint8]] = []

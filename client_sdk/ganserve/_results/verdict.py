@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from ganserve._marks.signing import Manifest
 
 Likeness: TypeAlias = Literal["exact", "near", "changed", "different", "unknown"]
-"""How a picture compares with the sample that was drawn again: see `PictureVerdict.likeness`."""
+"""Likeness of a picture to the sample that was drawn again: see `PictureVerdict.likeness`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PictureVerdict:
     """The result of `Client.verify`.
 
-    A mark is no proof: anybody can write one. It is checked that the picture shows what the model draws from the seed;
-    who drew it is not.
+    A mark proves nothing: anybody can write one. The client checks that the picture shows what the model draws from the
+    seed, not who drew it.
     """
 
     likeness: Likeness
-    """How the picture compares with the sample that was drawn again.
+    """Likeness of the picture to the sample that was drawn again.
 
     - "exact": bit for bit that sample, perhaps enlarged pixel by pixel.
     - "near": that sample within the loss of its format (JPEG, WebP), or the rounding of another device.
@@ -35,13 +35,13 @@ class PictureVerdict:
     reason: str
     """The likeness in a sentence, with what is missing if it is unknown."""
     mark: Mark | None
-    """What the picture says about itself; None: it has no mark of ganserve, or a damaged one."""
+    """The picture's mark; None: it has none of ganserve, or a damaged one."""
     source_type: str
     """IPTC's digital source type that the picture states, trainedAlgorithmicMedia for generated ones; empty: none."""
     manifest: Manifest | None
     """The picture's C2PA manifest; None: it has none, or the extra `c2pa` is not installed (see notes)."""
     package: Literal["same", "replaced", "unknown"]
-    """Whether the server has the package that the mark names, or another one under the same name and version."""
+    """The server's package, compared with the one that the mark names."""
     model: str
     """Name of the model that drew the sample again; empty: none did."""
     version: int
@@ -59,7 +59,7 @@ class PictureVerdict:
     mean_difference: float | None
     """Mean difference of all values, in levels of 255; None: nothing was drawn."""
     notes: tuple[str, ...]
-    """What else was found: how the picture was changed for the comparison, what is odd about its mark."""
+    """Remarks: how the picture was changed for the comparison, what is odd about its mark."""
 
     @property
     def matches(self) -> bool:

@@ -94,7 +94,7 @@ class Drawn:
     within_labels: bool = False
     """True if scores compare only within a label, because the critic takes labels."""
     wish: Wish | None = None
-    """What was asked for."""
+    """The request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ _BODY = b"this page needs its password\n"
 
 
 class PasswordWall:
-    """Answers 401 to whoever does not send the password, as a browser does with any user name, or as a bearer token."""
+    """Answers 401 to requests without the password. Browsers send it with any user name, programs as a bearer token."""
 
     def __init__(self, app: Any, password: str) -> None:
         self._app = app

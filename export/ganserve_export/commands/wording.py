@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def as_json(result: Published | Begun) -> str:
     """Return a command's result as JSON."""
-    return json.dumps(dataclasses.asdict(result), indent=2, default=str) + "\n"
+    return json.dumps(asdict(result), indent=2, default=str) + "\n"
 
 
 def describe_difference(difference: Difference) -> str:

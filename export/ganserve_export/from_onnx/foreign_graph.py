@@ -113,7 +113,7 @@ class ForeignGraph:
         self.rows = BATCH
         """Samples computed at once, to bound the memory."""
         self.form = ""
-        """How the package's graph computes batches, if that differs from the original; known once it is made."""
+        """Way in which the package's graph computes batches, if it differs from the original; known once it is made."""
         self._find_declared_batch()
 
     def error(self, problem: str) -> ExportError:

@@ -4,6 +4,7 @@ N = batch, Z = latent, K = labels, H, W, C = image, D = vector.
 """
 
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,12 +16,14 @@ from ganserve.v1 import model_spec_pb2
 from ganserve_export.errors import BadUsageError, ExportError
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
 from ganserve_export.from_onnx.generator_inputs import GeneratorInputs
+from ganserve_export.from_onnx.labels_inside import find_place, labels_have_no_input, suspected
 from ganserve_export.from_onnx.last_operation import last_operation
 from ganserve_export.from_onnx.onnx_options import OnnxOptions, PixelRange
 from ganserve_export.from_onnx.pixels import LayoutName, add_to_levels, check_range, to_levels
 from ganserve_export.from_onnx.questions import Questions, UnclearError
 from ganserve_export.from_onnx.surgery import Surgery
 from ganserve_export.from_onnx.tensor_roles import find_output
+from ganserve_export.from_onnx.video import Video
 from ganserve_export.package.batch_independence import BATCH, check_alone
 
 SEED = 0
@@ -31,7 +34,7 @@ EVAL_MODE = (
 )
 _PROOFS = 5  # samples that prove that a freed batch axis computes what the original does
 _AUDIO, _LEAST_SIDE = 1_024, 8
-_KEPT = 0.9  # of the spread at psi 1: an input that leaves more of it at 0 is no truncation
+_KEPT = 0.9  # of the spread at psi 1: an input that leaves more of it at 0 does not truncate
 
 
 class ForeignGenerator:
@@ -41,17 +44,55 @@ class ForeignGenerator:
         self.graph = graph
         self._questions = questions
         self.label_count = len(options.label_names)
+        inside = labels_have_no_input(graph, options)
+        if not inside:
+            with questions.collected():
+                self.inputs = GeneratorInputs(graph, options)
+        suited = [tensor for tensor in graph.outputs if len(tensor.shape) in (2, 4, 5) and tensor.element != "int64"]
         with questions.collected():
-            self.inputs = GeneratorInputs(graph, options)
-        suited = [tensor for tensor in graph.outputs if len(tensor.shape) in (2, 4) and tensor.element != "int64"]
-        with questions.collected():
-            pictures = [tensor for tensor in suited if len(tensor.shape) == 4]
+            pictures = [tensor for tensor in suited if len(tensor.shape) >= 4]
             self.output = find_output(
                 graph, options.output, "samples", "--output", pictures if len(pictures) == 1 else suited
             )
         questions.settle()  # nothing can be run before these are answered
+        self._labels_found = ""
+        if inside:
+            options = self._with_labels_inside(options)
+            self.inputs = GeneratorInputs(graph, options)
         self.values = self.inputs.values
         self._try_out(options)
+
+    def _with_labels_inside(self, options: OnnxOptions) -> OnnxOptions:
+        """Return the options with the place of the labels in the latents; ask for it where nothing shows it."""
+        width = sum(tensor.size or 0 for tensor in self.graph.inputs if tensor.is_float)
+        try:
+            found = find_place(self.graph, options, self.output.name)
+        except ExportError as error:
+            raise self.graph.error(f"fails: {error}") from error
+        if found is None:
+            last = width - self.label_count
+            self._questions.ask(
+                f"the {self.graph.name} has no input for {self.label_count} labels. If they are one-hot values inside "
+                f"its latents, say where they begin: --labels-at {last} (at the end) or --labels-at 0 (at the start). "
+                "If it takes none, leave --labels out"
+            )
+            return replace(options, labels_at=last)  # only to find further questions; these end the command
+        self._labels_found = f" ({found[1]})"
+        return replace(options, labels_at=found[0])
+
+    def _ask_about_labels(self, options: OnnxOptions) -> None:
+        """Ask whether latents that change samples far more than the others are labels."""
+        if self.label_count or options.latents is not None:
+            return
+        found = suspected(self.graph, self.inputs, self.output.name)
+        if found is not None:
+            first, count = found
+            names = ",".join(tensor.name for tensor in self.inputs.latents)
+            self._questions.ask(
+                f"the {'last' if first else 'first'} {count} values of the latents of the {self.graph.name} change "
+                f"samples far more than the others. If they are labels, one-hot, add --labels with {count} names; if "
+                f"they are random like the others, add --latents {names}"
+            )
 
     def _try_out(self, options: OnnxOptions) -> None:
         """Draw samples, learn their form, and check that no sample depends on another."""
@@ -79,7 +120,8 @@ class ForeignGenerator:
         self.pixel_range: PixelRange | None = None
         self.range_found = ""
         self._extents: tuple[int, ...] | None = None
-        raw = self._shaped(raw, options)
+        self.video = Video.of(shape, options.video) if len(shape) == 5 else None
+        raw = self._shaped(raw, options) if self.video is None else self._frames(self.video, raw)
         shape = list(raw.shape)
         if len(shape) == 2 and raw.dtype.kind == "f":
             if options.range is not None:
@@ -89,17 +131,28 @@ class ForeignGenerator:
                     "[N, C, H, W] inside"
                 )
         elif len(shape) == 4 and (raw.dtype.kind == "f" or raw.dtype == np.uint8):
-            self.layout = self._layout(shape, "nchw" if self._extents and options.layout == "auto" else options.layout)
+            made_here = self._extents is not None or self.video is not None
+            self.layout = self._layout(shape, "nchw" if made_here and options.layout == "auto" else options.layout)
             if raw.dtype.kind == "f":
                 self._find_range(raw, options)
         else:
             raise self.graph.error(self._unknown_form(raw))
         samples = self.samples_of(raw)
         self._check_truncation(options, samples)
+        self._ask_about_labels(options)
         self.sample_shape = tuple(samples.shape[1:])
         # Mean and spread of vectors: the units of differences.
         self.mean = tuple(samples.mean(dim=0).tolist()) if self.layout is None else ()
         self.std = tuple(samples.std(dim=0).clamp(min=1e-12).tolist()) if self.layout is None else ()
+
+    def _frames(self, video: Video, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return images of videos; a control for the frame joins the latents."""
+        if video.control is not None:
+            if any(control.name == video.control.name for control in self.values.controls):
+                raise BadUsageError("--video frames: there is a control called frame already. Use --video strip")
+            self.values = replace(self.values, controls=(*self.values.controls, video.control))
+            self.inputs.values = self.values
+        return video.images(raw, None if video.control is None else np.zeros(len(raw), np.float32))
 
     def _check_truncation(self, options: OnnxOptions, samples: torch.Tensor) -> None:
         """Refuse an input for psi that does not make samples alike, so that it must mean something else."""
@@ -116,7 +169,7 @@ class ForeignGenerator:
         if not spreads[1] < _KEPT * spreads[0]:
             raise BadUsageError(
                 f"--truncation-input {options.truncation_input}: samples vary by {spreads[0]:.3g} at 1 and by "
-                f"{spreads[1]:.3g} at 0, so it is no truncation psi. Declare it with --control or --constant"
+                f"{spreads[1]:.3g} at 0, so it does not truncate. Declare it with --control or --constant"
             )
 
     def _some(self, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -190,7 +243,7 @@ class ForeignGenerator:
         )
 
     def _row_hint(self) -> str:
-        """Return which image a vector could be; empty if its length is no square of gray or coloured pixels."""
+        """Return which square image a vector could be, gray or coloured; empty: none of its length."""
         for channels in (1, 3):
             side = math.isqrt(self.sample_shape[0] // channels)
             if side >= _LEAST_SIDE and side * side * channels == self.sample_shape[0]:
@@ -203,8 +256,10 @@ class ForeignGenerator:
         """Return the foreign graph's own output for latents [N, Z], labels [N] and psi [N, L]."""
         return self.graph.run(self.inputs.encode(latents, labels, psi), [self.output.name])[0]
 
-    def samples_of(self, raw: npt.NDArray[Any]) -> torch.Tensor:
-        """Convert the foreign graph's output to samples."""
+    def samples_of(self, raw: npt.NDArray[Any], frames: npt.NDArray[np.float32] | None = None) -> torch.Tensor:
+        """Convert the foreign graph's output to samples; `frames` [N] are those chosen of videos."""
+        if self.video is not None and raw.ndim == 5:
+            raw = self.video.images(raw, frames)
         if self._extents is not None:
             raw = raw.reshape(len(raw), *self._extents)
         samples = raw.astype(np.float32) if self.layout is None else to_levels(raw, self.pixel_range, self.layout)
@@ -218,7 +273,10 @@ class ForeignGenerator:
 
         def part(at: int) -> torch.Tensor:
             given = [None if values is None else values[at : at + rows] for values in (labels, psi)]
-            return self.samples_of(self.raw(latents[at : at + rows], *given))
+            frames = None
+            if self.video is not None and self.video.control is not None:
+                frames = latents[at : at + rows, -1].numpy()
+            return self.samples_of(self.raw(latents[at : at + rows], *given), frames)
 
         return torch.cat([part(at) for at in range(0, len(latents), rows)])
 
@@ -241,6 +299,8 @@ class ForeignGenerator:
         surgery = Surgery(self.graph.servable(self.inputs.encode(latents, labels), [self.output.name]))
         self.inputs.add(surgery)
         value = surgery.take(self.output.name)
+        if self.video is not None:
+            value = self.video.add_images(surgery, value, "latents", self.values.dim - 1)
         if self._extents is not None:
             value = surgery.node("Reshape", value, surgery.constant([-1, *self._extents], np.int64))
         if self.layout is not None:
@@ -256,13 +316,14 @@ class ForeignGenerator:
 
     def __str__(self) -> str:
         """Say how it was understood."""
-        given = f"{self.output.name} {self.element}"
+        understood, given = f"{self.inputs}{self._labels_found}", f"{self.output.name} {self.element}"
         batch = f", computes {self.graph.batching}" if str(self.graph.batching) else ""
         batch += f": {self.graph.form}" if self.graph.form else ""
         if self.layout is None:
-            return f"{self.inputs} -> {given} -> vectors [N, {self.sample_shape[0]}]{self._row_hint()}{batch}"
+            return f"{understood} -> {given} -> vectors [N, {self.sample_shape[0]}]{self._row_hint()}{batch}"
+        given = f"{given} {self.layout}" if self.video is None else f"{given}, {self.video}"
         scale = f", {self.pixel_range}{self.range_found}" if self.pixel_range else ""
-        return f"{self.inputs} -> {given} {self.layout}{scale} -> images {list(self.sample_shape)}{batch}"
+        return f"{understood} -> {given}{scale} -> images {list(self.sample_shape)}{batch}"
 
 
 def _form(shape: list[int]) -> str:

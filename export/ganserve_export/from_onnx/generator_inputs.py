@@ -4,7 +4,7 @@ N = batch, Z = latent, K = labels, L = layers.
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +46,9 @@ class GeneratorInputs:
             raise BadUsageError(f"--truncation-input {given}: this is a control or noise already. Give it one role")
         inside = options.labels_at is not None
         own_labels = 0 if inside else self.label_count
-        self.latents = find_latents(graph, options.latents, own_labels, options.labels_input, taken)
+        self.latents = find_latents(
+            graph, options.latents, own_labels, options.labels_input, taken, labels_known=self.label_count > 0
+        )
         others = [*self.latents, *meant, *(tensor for _, tensor in self.noises)]
         flag = "--labels-input"
         self.labels: LabelInput | None = find_labels(
@@ -167,14 +169,16 @@ def _noises(graph: ForeignGraph, options: OnnxOptions) -> tuple[tuple[NoiseInput
     """Return inputs for noise: in place of random nodes, named by the user, or pictures of one channel called noise."""
     inputs = {tensor.name: tensor for tensor in graph.inputs}
     found = [(noise, inputs[noise.name]) for noise in graph.noise]
-    for name in options.noise_input:
+    for given in options.noise_input:
+        name, _, drawn = given.rpartition("=") if given.endswith(("=uniform", "=normal")) else (given, "", "normal")
         if name not in inputs:
             listed = ", ".join(map(str, graph.inputs))
-            raise BadUsageError(f"--noise-input {name}: the {graph.name} has no such input. It has {listed}")
-        found.append((NoiseInput(name=name, distribution="normal"), inputs[name]))
+            raise BadUsageError(f"--noise-input {given}: the {graph.name} has no such input. It has {listed}")
+        distribution: Literal["normal", "uniform"] = "uniform" if drawn == "uniform" else "normal"
+        found.append((NoiseInput(name=name, distribution=distribution), inputs[name]))
     known = {tensor.name for _, tensor in found} | {options.latents}
     for tensor in graph.inputs:
-        maps = len(tensor.shape) == 4 and tensor.shape[1] == 1 and tensor.size is not None and tensor.size > 1
+        maps = len(tensor.shape) == 4 and 1 in (tensor.shape[1], tensor.shape[3]) and (tensor.size or 0) > 1
         if tensor.name not in known and tensor.is_float and maps and "noise" in tensor.name.lower() and len(inputs) > 1:
             found.append((NoiseInput(name=tensor.name, distribution="normal"), tensor))
     for _, tensor in found:

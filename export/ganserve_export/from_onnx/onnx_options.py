@@ -10,6 +10,7 @@ from ganserve_export.errors import BadUsageError, ExportError
 from ganserve_export.from_onnx.graph_constants import read_constants
 
 PixelRange = Literal["-1..1", "0..1", "0..255"]
+VideoForm = Literal["strip", "frames"]
 OutputKind = Literal["auto", "score", "probability"]
 _MOST_PIXELS = 16_384
 
@@ -26,6 +27,9 @@ class OnnxOptions:
     """Layout of the generator's images. auto: the axis of 1 to 4 is the channels."""
     shape: str | None = flag(None, metavar="HxWxC")
     """Shape of the images, if the generator gives their values in one row, such as 28x28x1."""
+    video: VideoForm = "strip"
+    """Form of videos. strip: images with all frames side by side. frames: one frame, which the control `frame`
+    chooses."""
     batch: Literal["auto", "one"] = "auto"
     """one: compute each sample alone, for networks whose results depend on the rest of the batch."""
     latent_distribution: Literal["normal", "uniform"] = "normal"
@@ -43,8 +47,8 @@ class OnnxOptions:
     applies unless they do; without it, 1."""
     constant: tuple[str, ...] = flag((), metavar="NAME=VALUE")
     """An input of either network that always has this value, or values such as 0,0,1. Repeat it for several."""
-    noise_input: tuple[str, ...] = flag((), metavar="NAME")
-    """An input for noise, if it is unclear. Repeat it for several."""
+    noise_input: tuple[str, ...] = flag((), metavar="NAME[=normal|uniform]")
+    """An input for noise, if it is unclear: standard normal, or uniform on [0, 1). Repeat it for several."""
     noise: Literal["seeded", "constant", "none"] = "seeded"
     """Noise that the generator takes or draws. seeded: it follows from the latents. constant: always the same."""
     output: str | None = flag(None, metavar="NAME")

@@ -30,12 +30,12 @@ _REMEDY = "export it with the noise as part of its latents, or constant (StyleGA
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Drawn:
-    """What a node draws."""
+    """Values that a node draws."""
 
     shape: list[int | str]
     """That of the input in its place: the batch, T of each loop, the rest."""
     own_shape: list[int] | None
-    """What the node draws, with T of each loop before it, if that has no batch axis; else None."""
+    """Shape of what the node draws, with T of each loop before it, if that has no batch axis; else None."""
     axis: int
     """The axis of T."""
 
@@ -96,7 +96,7 @@ class _Exposed:
     def replace(self, graph: onnx.GraphProto, values: dict[int, str], start: int = 0) -> int:
         """Replace the nodes of a graph that draw, from the place `start` on; return the place after the last one.
 
-        `values` names what stands for each in this graph, if not the input itself.
+        `values` names the replacement of each in this graph, if it is not the input itself.
         """
         rest: list[onnx.NodeProto] = []
         for node in graph.node:

@@ -22,6 +22,7 @@ _OTHER_INPUTS = (
     "more of --latents NAME,NAME"
 )
 _LABEL_WORD = re.compile(r"label|class|one_?hot|(^|_)y$", re.IGNORECASE)
+_LATENT_NAME = re.compile(r"(z|latent|noise|random)s?($|[_.\d])", re.IGNORECASE)
 _KEEPING_LABELS = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"}
 Layouts = frozenset[LayoutName]
 """The layouts that a declared shape allows."""
@@ -37,11 +38,17 @@ class LabelInput:
 
 
 def find_latents(
-    graph: ForeignGraph, name: str | None, label_count: int, labels_name: str | None, taken: Sequence[str]
+    graph: ForeignGraph,
+    name: str | None,
+    label_count: int,
+    labels_name: str | None,
+    taken: Sequence[str],
+    *,
+    labels_known: bool,
 ) -> tuple[TensorInfo, ...]:
     """Return the inputs for latents: named, called "latents", or the only float input without another role.
 
-    `taken` are the names of inputs that have another role.
+    `taken` are the names of inputs that have another role; `labels_known` says that labels have a place.
     """
     if name is not None and "," in name and all(item.name != name for item in graph.inputs):
         joined = tuple(_named(graph, graph.inputs, each.strip(), "", "--latents")[0] for each in name.split(","))
@@ -59,9 +66,11 @@ def find_latents(
             # Images and sequences cannot be latents, so they leave the choice to the others.
             flat = [item for item in floats if not _is_spatial(item)]
             floats = flat if len(flat) == 1 else floats
+            if len(flat) == len(floats) > 1 and all(item.size and _LATENT_NAME.match(item.name) for item in floats):
+                return tuple(floats)
     tensor = _only(graph, floats, graph.inputs, "latents", "--latents")
     _check_latents(graph, tensor, named=name is not None)
-    if name is None and not label_count and _LABEL_WORD.search(tensor.name):
+    if name is None and not labels_known and _LABEL_WORD.search(tensor.name):
         raise UnclearError(
             f"the {graph.name} takes {tensor}, by its name a label: name the labels with --labels, or say that these "
             f"are random latents with --latents {tensor.name}"

@@ -49,10 +49,10 @@ class Exported(Published):
     step: int
     """Training step of the checkpoint."""
     critic_absence: str
-    """Why the package has no critic; empty with one."""
+    """Reason why the package has no critic; empty with one."""
     precision: Weights
     metrics_problem: str
-    """Why the package has no figures of `ganserve evaluate`, if the run's can't be read; else empty."""
+    """Reason why the package has no figures of `ganserve evaluate`, if the run's can't be read; else empty."""
 
 
 def export_run(

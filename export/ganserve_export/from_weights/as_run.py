@@ -1,4 +1,4 @@
-"""Turn a file of another project's weights into a run that `ganserve train` goes on with."""
+"""Turn a file of another project's weights into a run that `ganserve train` continues."""
 
 import shlex
 from dataclasses import dataclass, fields
@@ -28,7 +28,7 @@ class Begun:
     run: Path
     """Its folder."""
     command: str
-    """The command that goes on training."""
+    """The command that continues training."""
 
 
 def import_as_run(file: Path, run: Path, data: str, steps: Steps | None = None) -> Begun:
@@ -75,7 +75,7 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _words(weights: Stylegan2Weights) -> list[str]:
-    """Return the options of `ganserve train` that give these networks, and go on as gently as their averages need."""
+    """Return the options of `ganserve train` that give these networks, and continue gently, as their averages need."""
     preset = PRESETS[_SMALL if weights.side <= _SMALL_SIDE else _LARGE]
     config = weights.config()
     # Otherwise the first steps would replace the imported average.

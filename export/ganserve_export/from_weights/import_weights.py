@@ -70,7 +70,7 @@ class Imported(Published):
     numpy_difference: float
     """Largest difference between our networks and the second implementation, as a share of the largest value."""
     critic_absence: str
-    """Why the package has no critic; empty with one."""
+    """Reason why the package has no critic; empty with one."""
 
 
 def read_weights(file: Path, *, with_critic: bool) -> Stylegan2Weights:

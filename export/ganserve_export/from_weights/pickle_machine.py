@@ -61,13 +61,6 @@ class Known:
     """Our own function in place of a call; None: it can't be called."""
 
 
-class Buildable(Protocol):
-    """An object whose state a pickle sets after making it."""
-
-    def build(self, state: Any) -> None:
-        """Take the state."""
-
-
 @dataclass(slots=True)
 class Budget:
     """Operations that a file may still use, pickles inside its pickles included."""
@@ -257,7 +250,7 @@ class PickleMachine:
     def _op_stack_global(self, _: None) -> None:
         module, name = self._pop_many(2)
         if not (isinstance(module, str) and isinstance(name, str)):
-            raise ValueError("a name that is no text")
+            raise ValueError("a name that is not text")
         self._push_known(module, name)
 
     def _push_known(self, module: str, name: str) -> None:

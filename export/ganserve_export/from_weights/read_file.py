@@ -24,7 +24,7 @@ def read_file(path: Path) -> Any:
     """Return the value in a pickle or in a file of torch.save: dictionaries, records of modules, stored tensors.
 
     Raises:
-        ExportError: It can't be read, or it holds more than weights; nothing of it was run.
+        ExportError: It can't be read, or it holds more than weights. No code of it runs.
     """
     if path.exists() and not path.is_file():  # a pipe, for instance, would never end
         raise ExportError(f"{path}: is not a file. Give a network pickle or a checkpoint.")
@@ -42,7 +42,7 @@ def read_file(path: Path) -> Any:
         if isinstance(error, DamagedPickleError):
             raise ExportError(f"{path}: {error}. Download or copy it again.") from error
         raise ExportError(
-            f"{path}: {error}. ganserve reads weights alone, and ran nothing of this file. If you trust it, load it "
+            f"{path}: {error}. ganserve reads weights alone, and ran no code of this file. If you trust it, load it "
             "with the code that wrote it, and save its state_dicts with torch.save."
         ) from error
     except (zipfile.BadZipFile, struct.error, *_DAMAGE) as error:

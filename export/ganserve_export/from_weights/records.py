@@ -12,7 +12,7 @@ from ganserve_export.from_weights.torch_files import storage_from_bytes
 
 _MAX_MODULES, _MAX_DEPTH = 20_000, 20
 _MAX_BYTES = 2**31
-"""Of the tensors of one network; a generator of 1024 px has 120 MB. Names of one storage could make it any number."""
+"""Most bytes of the tensors of one network, which may share storages. A generator of 1024 px has 120 MB."""
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ def _recordings(names: tuple[str, ...]) -> dict[str, Known]:
 
 
 def harmless_names() -> dict[str, Known]:
-    """Return names that checkpoints hold beside tensors, and what stands for them: dictionaries, records, numbers."""
+    """Return names that checkpoints hold beside tensors, and their replacements: dictionaries, records, numbers."""
     names = {name: Known(name, lambda *_: {}) for name in ("collections.OrderedDict", "dnnlib.util.EasyDict")}
     names["collections.defaultdict"] = Known("collections.defaultdict", lambda *_: {})
     names["_codecs.encode"] = Known("_codecs.encode", _encoded)
@@ -60,7 +60,7 @@ def harmless_names() -> dict[str, Known]:
 
 
 def module_names(budget: Budget) -> dict[str, Known]:
-    """Return what the names in a pickle of whole modules stand for: those of persistence, and storages in bytes."""
+    """Return replacements of the names in a pickle of whole modules: those of persistence, and storages in bytes."""
     return harmless_names() | {
         "torch_utils.persistence._reconstruct_persistent_obj": Known("persistent object", _persistent_object),
         "torch.storage._load_from_bytes": Known("storage", lambda data: storage_from_bytes(data, budget)),

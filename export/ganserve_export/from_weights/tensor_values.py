@@ -1,4 +1,4 @@
-"""Tensors and arrays of a pickle, checked before anything is allocated. They are copied when they are asked for."""
+"""Tensors and arrays of a pickle, checked before anything is allocated. They are copied on request."""
 
 import math
 from collections.abc import Callable
@@ -108,7 +108,7 @@ class Array:
     def build(self, state: Any) -> None:
         """Take version, shape, dtype, order and bytes."""
         if not (isinstance(state, tuple) and len(state) == 5 and isinstance(state[2], ArrayType)):
-            raise RefusedPickleError("its pickle has a NumPy array that is no plain array of numbers")
+            raise RefusedPickleError("its pickle has a NumPy array that is not a plain array of numbers")
         self.state = state
 
     def tensor(self) -> Tensor:
@@ -127,7 +127,7 @@ class Array:
 def _number(kind: Any, data: Any = b"") -> float | int:
     """Return a NumPy scalar as a plain number."""
     if not isinstance(kind, ArrayType):
-        raise RefusedPickleError("its pickle has a NumPy value that is no number")
+        raise RefusedPickleError("its pickle has a NumPy value that is not a number")
     raw = data.encode("latin-1") if isinstance(data, str) else data
     number: float | int = np.frombuffer(raw, kind.dtype(), 1)[0].item()
     return number
@@ -141,7 +141,7 @@ def _array_of_buffer(data: Any, kind: Any, shape: Any, order: Any) -> Array:
 
 
 def array_names() -> dict[str, Known]:
-    """Return what NumPy's names stand for, of all its versions."""
+    """Return replacements of NumPy's names, of all its versions."""
     names = {
         "numpy.ndarray": Known("numpy.ndarray"),
         "numpy.dtype": Known("numpy.dtype", lambda name, *_: ArrayType(str(name))),
@@ -154,7 +154,7 @@ def array_names() -> dict[str, Known]:
 
 
 def tensor_names() -> dict[str, Known]:
-    """Return what the names of tensors in a pickle of torch stand for."""
+    """Return replacements of the names of tensors in a pickle of torch."""
     names = {
         "torch._utils._rebuild_tensor_v2": Known("tensor", rebuilt_tensor),
         "torch._utils._rebuild_tensor": Known("tensor", rebuilt_tensor),
@@ -168,5 +168,5 @@ def tensor_names() -> dict[str, Known]:
 
 
 def storage_names() -> dict[str, Known]:
-    """Return what the types of storages stand for."""
+    """Return replacements of the types of storages."""
     return {f"torch.{name}": Known(name) for name in STORAGES}

@@ -84,4 +84,4 @@ class Published:
     typicality: Difference | None
     """Difference between the typicality's graph and its original; None: there is no critic, or too little real data."""
     truncation_absence: str
-    """Why truncation is refused although the latents are normal; empty: it is offered."""
+    """Reason why truncation is refused although the latents are normal; empty: it is offered."""

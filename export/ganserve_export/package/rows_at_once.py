@@ -8,7 +8,7 @@ _BYTES_PER_VALUE = 400  # networks hold about a hundred float32 values for each 
 
 
 def rows_at_once(values: int, most: int = MOST) -> int:
-    """Return how many samples of so many values to compute together: `most`, or fewer of large ones."""
+    """Return how many samples to compute together: `most`, or fewer if they are large."""
     rows = _MOST_BYTES // (_BYTES_PER_VALUE * max(values, 1))
     return most if rows >= MOST else max(1, rows)
 

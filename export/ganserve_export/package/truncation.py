@@ -21,7 +21,7 @@ Draw = Callable[[Tensor], npt.NDArray[np.generic]]
 
 
 def truncation_absence(draw: Draw, values: LatentValues, rows: int) -> str:
-    """Return why truncation is not offered, for people; empty: it is, or latents are not normal and have none anyway.
+    """Return why truncation is not offered, in words; empty: it is, or latents are not normal and have none anyway.
 
     `draw` gets at most `rows` latents at once. The words do not depend on the truncation, so the same uniform numbers
     are mapped to each, as the server does.

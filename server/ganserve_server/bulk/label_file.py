@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_server.bulk.sample_job import label_numbers
-from ganserve_server.errors import BulkError
+from ganserve_server.errors import JobError
 from ganserve_server.models.manifest_checks import ModelInfo
 
 
@@ -26,22 +26,22 @@ def read_labels(path: Path, count: int, info: ModelInfo) -> NDArray[np.int64]:
             lines = path.read_text("utf-8-sig").splitlines()
             labels = label_numbers(info, [line.strip() for line in lines], flag) if lines else np.empty(0, np.int64)
     except OSError as error:
-        raise BulkError(f"{flag}: {error.strerror or error}. Give a file that can be read.") from error
+        raise JobError(f"{flag}: {error.strerror or error}. Give a file that can be read.") from error
     except ValueError as error:  # of NumPy, and UnicodeDecodeError
         fix = "Give a .npy of whole numbers, or text in UTF-8 with a label a line."
-        raise BulkError(f"{flag}: {error}. {fix}") from error
+        raise JobError(f"{flag}: {error}. {fix}") from error
     if len(labels) != count:
-        raise BulkError(f"{flag}: has {len(labels):,} labels, and --count is {count:,}. Make them the same.")
+        raise JobError(f"{flag}: has {len(labels):,} labels, and --count is {count:,}. Make them the same.")
     return labels
 
 
 def _indices(array: NDArray[Any], info: ModelInfo, flag: str) -> NDArray[np.int64]:
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise BulkError(f"{flag}: has {array.dtype} {list(array.shape)}. Give whole numbers [N].")
+        raise JobError(f"{flag}: has {array.dtype} {list(array.shape)}. Give whole numbers [N].")
     if not info.label_names:
-        raise BulkError(f"{flag}: model {info.name!r} is unconditional and takes no labels. Leave it out.")
+        raise JobError(f"{flag}: model {info.name!r} is unconditional and takes no labels. Leave it out.")
     wrong = np.flatnonzero((array < 0) | (array >= len(info.label_names)))
     if len(wrong):
         known = len(info.label_names) - 1
-        raise BulkError(f"{flag}: entry {wrong[0]} is {array[wrong[0]]}. Labels of {info.name!r} are 0 to {known}.")
+        raise JobError(f"{flag}: entry {wrong[0]} is {array[wrong[0]]}. Labels of {info.name!r} are 0 to {known}.")
     return array.astype(np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ganserve_server.error_text import listed
-from ganserve_server.errors import BulkError, PackageError
+from ganserve_server.errors import BulkError, JobError, PackageError
 from ganserve_server.models.folder_scan import scan
 from ganserve_server.models.model import Model
 from ganserve_server.models.package_files import Package, read_package
@@ -22,13 +22,13 @@ def find_package(config: ServerConfig, name: str | None, version: int | None) ->
         if len(packages) != 1:
             many = f"has several models: {listed(packages)}. Name one by --model."
             none = "has no models. Write one with `ganserve export-onnx`, or try --demo."
-            raise BulkError(f"--models {config.folder}: {many if packages else none}")
+            raise JobError(f"--models {config.folder}: {many if packages else none}")
         name = next(iter(packages))
     if name not in packages:
-        raise BulkError(f"--model {name}: not in {config.folder}, which has {listed(packages)}. Name one of these.")
+        raise JobError(f"--model {name}: not in {config.folder}, which has {listed(packages)}. Name one of these.")
     versions = packages[name]
     if version is not None and version not in versions:
-        raise BulkError(f"--version {version}: model {name} has {listed(versions)}. Give one of these.")
+        raise JobError(f"--version {version}: model {name} has {listed(versions)}. Give one of these.")
     folder = versions[max(versions) if version is None else version]
     try:
         return read_package(folder)

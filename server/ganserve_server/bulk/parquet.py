@@ -10,15 +10,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve_server.errors import BulkError
+from ganserve_server.errors import JobError
 
 _MISSING = "needs pyarrow, which is not installed. Run pip install 'ganserve[bulk]'."
 
 
 def require_pyarrow(what: str) -> None:
-    """Raise BulkError if pyarrow is not installed, which `what` needs."""
+    """Raise JobError if pyarrow is not installed, which `what` needs."""
     if find_spec("pyarrow") is None:
-        raise BulkError(f"{what} {_MISSING}")
+        raise JobError(f"{what} {_MISSING}")
 
 
 def vectors(rows: NDArray[Any]) -> Any:

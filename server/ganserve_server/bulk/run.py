@@ -37,7 +37,7 @@ class Shard:
     samples: int
     """Number of samples, as far as it is known."""
     content: Any
-    """What the job needs to make it."""
+    """Facts that the job needs to make it."""
     folder: bool = False
     """True for a folder of files."""
 

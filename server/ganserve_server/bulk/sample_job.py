@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from ganserve_server.bulk.run import Shard
 from ganserve_server.error_text import listed
-from ganserve_server.errors import BulkError, InvalidRequestError, RequestError
+from ganserve_server.errors import InvalidRequestError, JobError, RequestError
 from ganserve_server.models.manifest_checks import ModelInfo
 from ganserve_server.models.model import Model
 from ganserve_server.requests.limits import Limits
@@ -105,7 +105,7 @@ class SampleJob:
         return None if self.labels is None else self.labels[np.arange(part.start, part.stop) % len(self.labels)]
 
     def plan(self, model: Model) -> SamplePlan:
-        """Return the plan of all samples; raise BulkError, which names the flag that is wrong."""
+        """Return the plan of all samples; raise JobError, which names the flag that is wrong."""
         request = gan_service_pb2.SampleRequest(
             count=self.count,
             seed=self.seed,
@@ -125,9 +125,9 @@ class SampleJob:
         try:
             return plan_stream(model, gan_service_pb2.StreamSamplesRequest(request=request), Limits())[0]
         except InvalidRequestError as error:
-            raise BulkError("; ".join(_in_flags(one.field, one.description) for one in error.violations)) from error
+            raise JobError("; ".join(_in_flags(one.field, one.description) for one in error.violations)) from error
         except RequestError as error:
-            raise BulkError(str(error)) from error
+            raise JobError(str(error)) from error
 
 
 def _in_flags(field: str, description: str) -> str:
@@ -152,7 +152,7 @@ def parts_of(shard: range, info: ModelInfo) -> list[range]:
 def label_numbers(info: ModelInfo, texts: Sequence[str], flag: str = "--label") -> NDArray[np.int64]:
     """Return the indices of labels, given by name or index."""
     if not info.label_names:
-        raise BulkError(f"{flag} {texts[0]}: model {info.name!r} is unconditional and takes no labels. Leave it out.")
+        raise JobError(f"{flag} {texts[0]}: model {info.name!r} is unconditional and takes no labels. Leave it out.")
     known = info.label_indices | {
         str(index): index for index, _ in enumerate(info.label_names) if str(index) not in info.label_indices
     }
@@ -160,5 +160,5 @@ def label_numbers(info: ModelInfo, texts: Sequence[str], flag: str = "--label") 
         if text not in known:
             where = f"{flag} {text}:" if flag == "--label" else f"{flag}: line {place + 1} is {text!r},"
             names = listed(info.label_names)
-            raise BulkError(f"{where} not a label of model {info.name!r}, which has {names}. Name one of these.")
+            raise JobError(f"{where} not a label of model {info.name!r}, which has {names}. Name one of these.")
     return np.array([known[text] for text in texts], np.int64)

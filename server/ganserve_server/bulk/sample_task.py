@@ -9,7 +9,7 @@ from ganserve_server.bulk.generating import Generator
 from ganserve_server.bulk.sample_job import SampleJob
 from ganserve_server.bulk.tasks import MOST_SHARDS
 from ganserve_server.engine.providers import choose_provider
-from ganserve_server.errors import BulkError
+from ganserve_server.errors import JobError
 from ganserve_server.models.model import Model
 from ganserve_server.models.package_files import Package
 from ganserve_server.settings import ServerConfig
@@ -21,14 +21,14 @@ class SampleTask:
 
     job: SampleJob
     description: dict[str, Any]
-    """What the shards depend on."""
+    """Facts on which the shards depend."""
 
     @classmethod
     def of(cls, job: SampleJob, package: Package, config: ServerConfig) -> SampleTask:
-        """Describe a job for a model; raise BulkError if it has too many shards."""
+        """Describe a job for a model; raise JobError if it has too many shards."""
         if -(-job.count // job.shard_size) > MOST_SHARDS:
             least = -(-job.count // MOST_SHARDS)
-            raise BulkError(f"--shard-size {job.shard_size}: makes more than {MOST_SHARDS:,} shards. Give {least:,}.")
+            raise JobError(f"--shard-size {job.shard_size}: makes more than {MOST_SHARDS:,} shards. Give {least:,}.")
         return cls(job=job, description=describe("generate", package, config) | job.description(package.info))
 
     def open(self, model: Model) -> Generator:

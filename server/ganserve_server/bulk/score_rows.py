@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_server.bulk.sources import PICTURES, TABLE, Source, refusals
-from ganserve_server.errors import BulkError
+from ganserve_server.errors import JobError
 
 _MOST_PART_BYTES = 32 * 2**20  # of encoded pictures
 
@@ -88,7 +88,7 @@ def _sample_column(schema: Any, shown: str) -> str:
     for name in ("image", "sample"):
         if name in schema.names:
             return name
-    raise BulkError(
+    raise JobError(
         f"FILES {shown}: has no column image or sample, only {', '.join(schema.names)}. Name one of them so: picture "
         "files in image, lists of values in sample."
     )

@@ -19,7 +19,7 @@ from ganserve_server.bulk.sample_task import describe
 from ganserve_server.bulk.score_rows import Row, parts_of
 from ganserve_server.bulk.sources import Source
 from ganserve_server.error_text import listed
-from ganserve_server.errors import BulkError, RequestError
+from ganserve_server.errors import BulkError, JobError, RequestError
 from ganserve_server.models.model import Model
 from ganserve_server.models.package_files import Package
 from ganserve_server.pictures.decoding import decoded_each
@@ -42,7 +42,7 @@ class ScoreTask:
     label: int | None
     """Label of all samples; None: their own."""
     description: dict[str, Any]
-    """What the shards depend on."""
+    """Facts on which the shards depend."""
 
     @classmethod
     def of(cls, source: Source, label: int | None, package: Package, config: ServerConfig) -> ScoreTask:
@@ -70,7 +70,7 @@ class ScoreTask:
         """Return the worker; raise BulkError if the model cannot score."""
         if model.critic is None:
             reason = model.info.critic_absence or "export it with its critic"
-            raise BulkError(f"--model {model.info.name}: has no critic and cannot score: {reason}.")
+            raise JobError(f"--model {model.info.name}: has no critic and cannot score: {reason}.")
         return Scorer(model, self)
 
 
@@ -143,7 +143,7 @@ class Scorer:
             if row.label not in known:
                 what = "no label" if row.label is None else f"the label {row.label!r}"
                 names = listed(info.label_names)
-                raise BulkError(
+                raise JobError(
                     f"FILES {row.name}: has {what}; model {info.name!r} scores by label, one of {names}. Give --label, "
                     "or name the folder of the pictures so."
                 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ganserve_server.errors import BulkError
+from ganserve_server.errors import BulkError, JobError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 PARQUET = (".parquet", ".pq")
@@ -45,7 +45,7 @@ class Source:
 
 def find_source(place: str) -> Source:
     """Return the files in a place; raise BulkError if there are none, or of several kinds."""
-    with refusals(place):
+    with refusals(place, JobError):
         found = _below_url(place) if "://" in place else _below(Path(place))
     by_kind: dict[str, list[tuple[str, int]]] = {}
     tables = set()
@@ -59,7 +59,7 @@ def find_source(place: str) -> Source:
     if len(by_kind) != 1:
         several = f"has several kinds of files, {' and '.join(by_kind)}. Give a place with one kind"
         known = ", ".join(ending for each in _KINDS.values() for ending in each)
-        raise BulkError(f"FILES {place}: {several if by_kind else f'has no files to score, which end in {known}'}.")
+        raise JobError(f"FILES {place}: {several if by_kind else f'has no files to score, which end in {known}'}.")
     ((kind, files),) = by_kind.items()
     return Source(place, kind, tuple(files), frozenset(tables))
 
@@ -82,7 +82,7 @@ def _below_url(url: str) -> list[tuple[str, int]]:
         import fsspec
     except ImportError:
         missing = "URLs need fsspec, which is not installed. Run pip install 'ganserve[bulk]'."
-        raise BulkError(f"FILES {url}: {missing}") from None
+        raise JobError(f"FILES {url}: {missing}") from None
     files, root = fsspec.core.url_to_fs(url)
     details = files.find(root, detail=True)
     if set(details) == {root}:
@@ -101,7 +101,7 @@ def _raise(error: OSError) -> None:
 
 
 @contextlib.contextmanager
-def refusals(place: str) -> Iterator[None]:
+def refusals(place: str, kind: type[BulkError] = BulkError) -> Iterator[None]:
     """Turn errors of file systems and networks into one that says what to do."""
     try:
         yield
@@ -109,4 +109,4 @@ def refusals(place: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error).strip() or type(error).__name__
-        raise BulkError(f"FILES {place}: {reason}. Give files that can be read.") from error
+        raise kind(f"FILES {place}: {reason}. Give files that can be read.") from error

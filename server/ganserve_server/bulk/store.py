@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ganserve_server.errors import BulkError
+from ganserve_server.errors import BulkError, JobError
 
 try:
     import fcntl
@@ -81,7 +81,7 @@ class FolderStore(Store):
         """Make the folder."""
         super().__init__(str(folder))
         self._folder, self._argument = folder, argument
-        with self._refusals():
+        with self._refusals(JobError):
             folder.mkdir(parents=True, exist_ok=True)
 
     def names(self) -> set[str]:
@@ -147,12 +147,12 @@ class FolderStore(Store):
                 path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _refusals(self) -> Iterator[None]:
+    def _refusals(self, kind: type[BulkError] = BulkError) -> Iterator[None]:
         """Turn errors of the file system into one that says what to do."""
         try:
             yield
         except OSError as error:
-            raise BulkError(
+            raise kind(
                 f"{self._argument} {self.place}: {error.strerror or error}. Make it a folder with space that you may "
                 "write to, and run the same command again: finished shards stay."
             ) from error
@@ -168,10 +168,10 @@ class UrlStore(Store):
         try:
             import fsspec
         except ImportError:
-            raise BulkError(
+            raise JobError(
                 f"{argument} {url}: URLs need fsspec, which is not installed. Run pip install 'ganserve[bulk]'."
             ) from None
-        with self._refusals():
+        with self._refusals(JobError):
             self._files, self._root = fsspec.core.url_to_fs(self.place)
         protocols = self._files.protocol
         known = {protocols} if isinstance(protocols, str) else set(protocols)
@@ -250,7 +250,7 @@ class UrlStore(Store):
         return f"{self._root.rstrip('/')}/{name}"
 
     @contextlib.contextmanager
-    def _refusals(self) -> Iterator[None]:
+    def _refusals(self, kind: type[BulkError] = BulkError) -> Iterator[None]:
         """Turn the many errors of networks and their libraries into one that says what to do."""
         try:
             yield
@@ -258,7 +258,7 @@ class UrlStore(Store):
             raise
         except Exception as error:
             reason = str(error).strip() or type(error).__name__
-            raise BulkError(
+            raise kind(
                 f"{self._argument} {self.place}: {reason}. Put it right, and run the same command again: finished "
                 "shards stay."
             ) from error
@@ -299,7 +299,7 @@ def same_or_refuse(store: Store, wanted: dict[str, Any], found: dict[str, Any], 
     differing = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
     if differing:
         changes = ", ".join(f"{key} {_said(found.get(key))} (now {_said(wanted.get(key))})" for key in differing)
-        raise BulkError(
+        raise JobError(
             f"{argument} {store.place}: holds the shards of another job: {changes}. Run that one again to continue it, "
             "or give another place."
         )

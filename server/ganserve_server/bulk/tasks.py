@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from ganserve_server.bulk.progress import progress
 from ganserve_server.bulk.run import Shard, Worker, make_shards, unfinished
 from ganserve_server.bulk.store import JOB_FILE, Store, same_or_refuse
 from ganserve_server.error_text import counted
-from ganserve_server.errors import BulkError
+from ganserve_server.errors import BulkError, JobError
 from ganserve_server.models.model import Model
 from ganserve_server.models.package_files import Package
 from ganserve_server.settings import ServerConfig
@@ -37,7 +37,7 @@ Elsewhere = Callable[[Task, Package, ServerConfig, Store, Sequence[Shard], Calla
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a run of a job did."""
+    """Result of a job's run."""
 
     samples: int
     """Samples made by this run."""
@@ -45,7 +45,7 @@ class Outcome:
     """Shards that were there before."""
     seconds: float
     notes: tuple[str, ...]
-    """What the user should know."""
+    """Remarks for the user."""
 
 
 def read_job(store: Store) -> dict[str, Any] | None:
@@ -56,7 +56,7 @@ def read_job(store: Store) -> dict[str, Any] | None:
     text = store.read(JOB_FILE)
     if text is None:
         if others := sorted(store.names()):
-            raise BulkError(
+            raise JobError(
                 f"--out {store.place}: holds other files, such as {others[0]}, and no {JOB_FILE}. Give a new place."
             )
         return None
@@ -66,7 +66,7 @@ def read_job(store: Store) -> dict[str, Any] | None:
             return dict(found)
     except (ValueError, KeyError, TypeError):
         pass
-    raise BulkError(f"--out {store.place}: its {JOB_FILE} is damaged. Give a new place, or empty this one.")
+    raise JobError(f"--out {store.place}: its {JOB_FILE} is damaged. Give a new place, or empty this one.")
 
 
 def run_task(
@@ -80,11 +80,11 @@ def run_task(
 ) -> Outcome:
     """Make the shards that are missing, here or `elsewhere`; the caller holds the store's lock.
 
-    Raises BulkError if the place belongs to another job, the task does not fit the model, or it cannot go on.
+    Raises BulkError if the place belongs to another job, the task does not fit the model, or the job cannot continue.
     """
     notes = _compared(store, description)
     # This machine only checks the task for a cluster, and may have no GPU.
-    here = config if elsewhere is None else replace(config, provider="cpu", bfloat16=False)
+    here = config if elsewhere is None else config.on_cpu()
     worker = task.open(load_model(here, package))
     try:
         if notes is None:  # a new job, which fits the model

@@ -55,7 +55,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardFacts:
-    """What all shards of a job have in common."""
+    """Facts that all shards of a job share."""
 
     info: ModelInfo
     job: SampleJob

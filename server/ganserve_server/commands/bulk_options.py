@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ganserve._command_framework.command import Command
 from ganserve._command_framework.options import UsageError, flag
 from ganserve._command_framework.process import BAD_USAGE, FAILED
-from ganserve_server.errors import GanserveServerError, StartupError
+from ganserve_server.errors import GanserveServerError, JobError, StartupError
 
 if TYPE_CHECKING:
     from ganserve_server.bulk.tasks import Elsewhere
@@ -33,7 +33,7 @@ class BulkArguments:
     """Execution provider, as in `ganserve serve`. auto: CUDA if available, else the CPU; on Ray, CUDA with --ray-gpus,
     else the CPU."""
     bfloat16: bool = flag(False, last=True)
-    """Let OpenVINO compute samples in bfloat16, as of `ganserve serve`."""
+    """Let OpenVINO compute samples in bfloat16, as in `ganserve serve`."""
     ray: str | None = flag(None, metavar="ADDRESS", last=True)
     """Run on a Ray cluster: auto for the cluster of this machine, else its address. Without it, run on all cores of
     this machine."""
@@ -88,6 +88,6 @@ def bulk_command(name: str, arguments: type[Any], action: Callable[[Any], int], 
         arguments=arguments,
         action=action,
         examples=examples,
-        exit_codes={StartupError: BAD_USAGE, GanserveServerError: FAILED},
+        exit_codes={StartupError: BAD_USAGE, JobError: BAD_USAGE, GanserveServerError: FAILED},
         interrupted="stopped. Run the same command again to continue: finished shards stay.",
     )

@@ -33,13 +33,15 @@ def _serve(configuration: Configuration) -> int:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, lambda *_: os._exit(0))
     as_json = configuration.config.log_format == "json"
-    if as_json:
-        # gRPC's core would write lines into the JSON. `monitoring.file_descriptors` reports the one that matters.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # gRPC's core would write lines into the JSON. `monitoring.file_descriptors` reports the one that matters. Without a
+    # level it writes a line for each failed handshake, so that strangers could fill the log.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE" if as_json else "ERROR")
     if sys.platform == "linux":
         # gRPC's event engine reads on its own threads. Without it a message changes threads once less on its way to
         # Python: benchmarks/serving/README.md.
         os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
+    if configuration.config.processes != 1 and (code := _serve_by_several(configuration)) is not None:
+        return code
     trials = _start_trials(configuration.config)
     gc.disable()  # until models are loaded: imports make no garbage, and searching for it takes a tenth of the start
     # onnxruntime and the rest take a third of a second to import; --help and refusals do not wait for them.
@@ -49,15 +51,38 @@ def _serve(configuration: Configuration) -> int:
     try:
         return _run(configuration, trials)
     except GanserveServerError as error:
-        text = blame(error, configuration.sources)
-        if as_json:
-            _log.critical("%s", text)
-        else:
-            complain(f"ganserve serve: error: {text}")
-        return BAD_USAGE if isinstance(error, StartupError) else FAILED
+        return _failed(configuration, error)
     finally:
         gc.enable()
         trials.close()
+
+
+def _serve_by_several(configuration: Configuration) -> int | None:
+    """Serve by several processes and return the exit code; None if one process is to serve alone."""
+    from ganserve_server.monitoring.logs import set_up_logging
+    from ganserve_server.processes.number import choose_processes
+    from ganserve_server.processes.serving import serve
+
+    config = configuration.config
+    set_up_logging(config.log_level, config.log_format)
+    try:
+        processes, why = choose_processes(config)
+        if processes == 1:
+            _log.info("processes 1%s", why)
+            return None
+        return asyncio.run(serve(configuration, processes, why))
+    except GanserveServerError as error:
+        return _failed(configuration, error)
+
+
+def _failed(configuration: Configuration, error: GanserveServerError) -> int:
+    """Report why the server cannot start, and return the exit code."""
+    text = blame(error, configuration.sources)
+    if configuration.config.log_format == "json":
+        _log.critical("%s", text)
+    else:
+        complain(f"ganserve serve: error: {text}")
+    return BAD_USAGE if isinstance(error, StartupError) else FAILED
 
 
 def _start_trials(config: ServerConfig) -> TrialProcesses:

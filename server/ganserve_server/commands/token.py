@@ -29,7 +29,7 @@ class TokenArguments:
     identities: Path = flag(Path("identities.toml"), metavar="FILE")
     """File of identities, as in `ganserve serve --identities FILE`. It is made if it is missing."""
     role: tuple[Role, ...] = flag(())
-    """What the caller may do; repeat it for several. sample: draw samples. score: score samples. admin: load and unload
+    """Role of the caller; repeat it for several. sample: draw samples. score: score samples. admin: load and unload
     models. metrics: read /metrics."""
     model: tuple[str, ...] = flag(("*",), metavar="PATTERN")
     """Models that the caller may see and use; * stands for any characters. Repeat it for several."""

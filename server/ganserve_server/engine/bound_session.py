@@ -6,17 +6,19 @@ N = batch.
 from __future__ import annotations
 
 import bisect
+import hashlib
 import logging
 import statistics
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from ganserve_server.engine.choices import CHOICES
 from ganserve_server.engine.providers import CPU, CUDA
 from ganserve_server.engine.sessions import (
     CAPTURE_LOCK,
@@ -87,15 +89,29 @@ class BoundSession:
         searches: Sequence[str] = _SEARCHES if config.conv_search == "measure" else [config.conv_search]
         if config.provider != CUDA:  # other providers have no such options
             layouts, searches = layouts[:1], searches[:1]
-        compare = len(layouts) * len(searches) > 1
-        best = self._try(content, config, device, (searches[0], layouts[0]), compare=compare)
+        if len(layouts) * len(searches) == 1:
+            return self._try(content, config, device, (searches[0], layouts[0]), compare=False)
+        fastest: list[_Candidate] = []
+
+        def choose() -> tuple[str, str]:
+            fastest.append(self._fastest(content, config, device, layouts, searches))
+            return fastest[0].way
+
+        # Algorithms differ in the last bits, so all processes of a server use the same one.
+        key = "way", hashlib.sha256(content).hexdigest(), replace(config, devices=())
+        way = CHOICES.make(key, choose)
+        return fastest[0] if fastest else self._try(content, config, device, way, compare=False)
+
+    def _fastest(
+        self, content: bytes, config: EngineConfig, device: int, layouts: Sequence[str], searches: Sequence[str]
+    ) -> _Candidate:
+        best = self._try(content, config, device, (searches[0], layouts[0]), compare=True)
         # Vary one factor at a time: each session takes seconds to make.
         for layout in layouts[1:]:
             best = self._faster(best, content, config, device, (searches[0], layout))
         for search in searches[1:]:
             best = self._faster(best, content, config, device, (search, best.way[1]))
-        if compare:
-            _log.info("%s on %s: %s, %.3f ms a call", self.file, self.device, ", ".join(best.way), best.seconds * 1e3)
+        _log.info("%s on %s: %s, %.3f ms a call", self.file, self.device, ", ".join(best.way), best.seconds * 1e3)
         return best
 
     def _faster(

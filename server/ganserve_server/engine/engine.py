@@ -70,7 +70,7 @@ class Engine:
         numbers = [device for device in devices for _ in range(config.instances)]
         self._sessions = [kind(file, content, config, names, device) for device in numbers]
         self.lone_calls: LoneCalls | None = None
-        """How calls run that run alone; None: like others."""
+        """Session for calls that run alone; None: they run like others."""
         self.tf32 = uses_tf32(content, config)
         """True if float32 may be rounded to TF32."""
         self.cuda_graphs = any(session.cuda_graphs for session in self._sessions)

@@ -10,8 +10,12 @@ from ganserve_server.engine.providers import ON_CPU
 _MAX_WORKERS = 16
 
 
-def choose_parallelism(provider: str, workers: int, threads: int, sessions: int = 1) -> tuple[int, int]:
+def choose_parallelism(
+    provider: str, workers: int, threads: int, sessions: int = 1, processes: int = 1
+) -> tuple[int, int]:
     """Return the number of workers (simultaneous calls) and the threads of each call; 0 means choose.
+
+    `processes` share the machine's cores.
 
     On GPUs each session gets two workers: one draws latents and delivers results while the other's call runs. On an
     H100 that gave a third more samples/s (`benchmarks/gpu`, 64 samples a request).
@@ -23,14 +27,17 @@ def choose_parallelism(provider: str, workers: int, threads: int, sessions: int 
     """
     if provider not in ON_CPU:
         return workers or 2 * sessions, threads or 1
-    cores = usable_cores()
+    cores = max(1, usable_cores() // processes)
     workers = workers or min(cores, _MAX_WORKERS)
     return workers, threads or max(1, cores // workers)
 
 
-def choose_lone_threads(provider: str, lone_threads: int) -> int:
-    """Return the most threads of a call that runs alone; 0 means choose."""
-    return lone_threads or (usable_cores() if provider in ON_CPU else 1)
+def choose_lone_threads(provider: str, lone_threads: int, processes: int = 1) -> int:
+    """Return the most threads of a call that runs alone; 0 means choose. `processes` share the machine's cores.
+
+    One of several processes cannot know whether the others are idle, so it keeps to its share.
+    """
+    return lone_threads or (max(1, usable_cores() // processes) if provider in ON_CPU else 1)
 
 
 def choose_buckets(provider: str, buckets: Sequence[int], max_batch_size: int) -> tuple[int, ...]:

@@ -38,7 +38,7 @@ class ProviderChoice:
     name: str
     """onnxruntime's name of the provider."""
     reason: str
-    """Why it was chosen, for the startup report."""
+    """Reason for the choice, for the startup report."""
 
 
 def choose_provider(

@@ -8,6 +8,7 @@ import collections
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -77,6 +78,8 @@ class EngineConfig:
     """GPUs, by CUDA's numbers."""
     instances: int = 1
     """Sessions of each graph on each device."""
+    shared_weights: Path | None = None
+    """Folder of weights that processes share on the CPU; None: each has its own."""
 
 
 class PlainSession:
@@ -126,9 +129,16 @@ def make_session(
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # On a GPU the CPU runs only the few nodes that CUDA has no kernel for.
     options.intra_op_num_threads = config.threads if config.provider == CPU else 1
+    source: bytes | Path = content
+    if config.shared_weights is not None and config.provider == CPU:
+        from ganserve_server.engine.shared_weights import prepared
+
+        if (optimised := prepared(config.shared_weights, content)) is not None:
+            source = optimised
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # they are done
     try:
         with CAPTURE_LOCK.shared() if config.provider != CPU else contextlib.nullcontext():
-            session = onnxruntime.InferenceSession(content, options, providers=providers)
+            session = onnxruntime.InferenceSession(source, options, providers=providers)
     except Exception as error:
         raise PackageError(f"{file}: onnxruntime {onnxruntime.__version__} cannot load it: {error}") from error
     if session.get_providers()[0] != config.provider:

@@ -1,1 +1,1 @@
-"""Who calls, and what they may do: tokens, JWTs, certificates, roles, models and quotas. Knows no transport."""
+"""Callers and their rights, without a transport: tokens, JWTs, certificates, roles, models and quotas."""

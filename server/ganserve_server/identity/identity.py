@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias, get_args
 from ganserve_server.errors import PermissionDeniedError
 
 Role: TypeAlias = Literal["sample", "score", "admin", "metrics"]
-"""What an identity may do."""
+"""Rights of an identity."""
 ROLES: tuple[str, ...] = get_args(Role)
 
 
@@ -53,15 +53,15 @@ class Identity:
     roles: frozenset[str]
     models: ModelPatterns
     expires: float = float("inf")
-    """When it ends, in seconds since 1970."""
+    """End, in seconds since 1970."""
     proof: bytes = field(default=b"", repr=False)
     """The digest of its token; empty if a certificate shows who it is."""
     issuer: str = ""
-    """Who vouches for it, if a JWT does."""
+    """Issuer of its JWT, if it has one."""
 
     @property
     def expired(self) -> bool:
-        """Whether it has ended."""
+        """True once it has ended."""
         return time.time() >= self.expires
 
 
@@ -75,11 +75,11 @@ STRANGER = Identity(name="", roles=frozenset(), models=ModelPatterns(()))
 """Somebody whom the server does not know, in calls that anybody may make."""
 
 running_identity: contextvars.ContextVar[Identity | None] = contextvars.ContextVar("running_identity", default=None)
-"""Who made the running call; None outside calls, and in servers that know nobody: everything is allowed."""
+"""Caller of the running call; None outside calls, and in servers that know nobody: everything is allowed."""
 
 
 running_denials: contextvars.ContextVar[Denials | None] = contextvars.ContextVar("running_denials", default=None)
-"""Where the running call is counted if its caller's roles do not allow it; None outside calls."""
+"""Counter of refusals that counts the running call if its caller's roles do not allow it; None outside calls."""
 
 
 def may_see(model: str) -> bool:

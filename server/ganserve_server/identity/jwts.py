@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -11,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jwt
 
@@ -34,18 +35,20 @@ _LEEWAY_S = 10.0  # between this machine's clock and the issuer's
 _SUBJECT = re.compile(r"[!-~]{1,128}")
 _MOST_KEYS_BYTES, _READ_BYTES = 2**20, 2**16
 _FETCH_TIMEOUT_S, _FETCH_EVERY_S, _FETCH_AGAIN_S = 5.0, 300.0, 10.0
+_MOST_OF_ONE_NAME = 4  # keys: each costs a verification for every wrong token
+_Keys: TypeAlias = "dict[str | None, list[tuple[Any, tuple[str, ...]]]]"
 _log = logging.getLogger(__name__)
 
 
 class Issuer:
-    """Verifies tokens of one issuer. Its keys come from a file, or from an address, which is asked again regularly."""
+    """Verifies tokens of one issuer. Its keys come from a file, or from an address, which it reads again regularly."""
 
     def __init__(self, settings: IssuerSettings) -> None:
         """Read the keys; raise StartupError if they are in a file that is wrong."""
         self.settings = settings
         self.changes = 0
         """Counts changes of the keys: what an older key had signed must be verified again."""
-        self._keys: dict[str | None, tuple[Any, tuple[str, ...]]] = {}
+        self._keys: _Keys = {}
         self._remote = "://" in settings.keys
         self._signature: object = None
         self._fetched = self._next_fetch = 0.0
@@ -95,20 +98,14 @@ class Issuer:
             header = jwt.get_unverified_header(token)
         except jwt.PyJWTError as error:
             raise UnauthenticatedError("malformed") from error
-        key, algorithms = self._key(header)
+        keys = self._keys_of(header)
         if "crit" in header:
             raise UnauthenticatedError("unsupported")
         try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key,
-                algorithms=list(algorithms),
-                audience=self.settings.audience,
-                issuer=self.settings.issuer,
-                leeway=_LEEWAY_S,
-                options={"require": _CLAIMS, "strict_aud": False},
-            )
-            return self._identity(claims)
+            for key, algorithms in keys:
+                with contextlib.suppress(jwt.InvalidSignatureError, jwt.InvalidAlgorithmError):
+                    return self._identity(self._claims(token, key, algorithms))
+            raise UnauthenticatedError("bad_jwt")
         except jwt.ExpiredSignatureError as error:
             raise UnauthenticatedError("expired") from error
         except jwt.InvalidAudienceError as error:
@@ -116,13 +113,25 @@ class Issuer:
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
             raise UnauthenticatedError("bad_jwt") from error
 
-    def _key(self, header: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
-        """Return the key that a header names, which is only looked up in the keys that are known."""
+    def _claims(self, token: str, key: Any, algorithms: tuple[str, ...]) -> dict[str, Any]:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=list(algorithms),
+            audience=self.settings.audience,
+            issuer=self.settings.issuer,
+            leeway=_LEEWAY_S,
+            options={"require": _CLAIMS, "strict_aud": False},
+        )
+        return claims
+
+    def _keys_of(self, header: Mapping[str, Any]) -> list[tuple[Any, tuple[str, ...]]]:
+        """Return the keys that a header may mean: those of its name, which is only looked up, else nameless ones."""
         name = header.get("kid")
         if name is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
-        found = self._keys.get(name) if isinstance(name, str) else None
-        if found is None:
+        found = self._keys.get(name) if name is None or isinstance(name, str) else None
+        if not found:
             self._wanted.set()  # the issuer may have begun to use a new one
             raise UnauthenticatedError("unknown_key")
         return found
@@ -172,25 +181,31 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _read_keys(data: bytes) -> dict[str | None, tuple[Any, tuple[str, ...]]]:
+def _read_keys(data: bytes) -> _Keys:
     """Return the public keys of a JWKS by their names, each with the algorithms that it may be used with."""
     table = json.loads(data)
     entries = table.get("keys") if isinstance(table, dict) else None
     if not isinstance(entries, list):
         raise ValueError("is not a JWKS: it has no list of keys")
-    keys: dict[str | None, tuple[Any, tuple[str, ...]]] = {}
+    keys: _Keys = {}
     for entry in entries:
         if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
             continue
         algorithms = _ALGORITHMS.get(str(entry.get("crv") or entry.get("kty")), ())
         if (alone := entry.get("alg")) is not None:
             algorithms = tuple(name for name in algorithms if name == alone)
-        if not algorithms or "d" in entry:  # A secret key in public, or a symmetric one, is nobody's proof.
+        if not algorithms or "d" in entry:  # A published secret key, or a symmetric one, proves nothing.
             continue
         try:
-            keys[entry.get("kid")] = jwt.PyJWK(entry, algorithm=algorithms[0]).key, algorithms
+            key = jwt.PyJWK(entry, algorithm=algorithms[0]).key
         except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
             raise ValueError(f"has a key that is wrong: {error}") from error
+        name = entry.get("kid")
+        if name is not None and not isinstance(name, str):
+            raise ValueError("has a key whose kid is not a text")
+        same_name = keys.setdefault(name, [])
+        if len(same_name) < _MOST_OF_ONE_NAME:
+            same_name.append((key, algorithms))
     if not keys:
         raise ValueError("has no public key for signatures (RSA, EC or Ed25519)")
     return keys

@@ -13,7 +13,7 @@ _PARTS = ("default", "roles", "callers")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quota:
-    """Limits of one caller's requests; 0 is no limit."""
+    """Limits of one caller's requests; 0: no limit."""
 
     requests_per_s: float = 0.0
     """Calls a second, on average; as many may come at once."""
@@ -22,7 +22,7 @@ class Quota:
     concurrent_calls: int = 0
     """Calls that run at the same time."""
     queued_samples: int = 0
-    """Samples that are asked for and not computed yet."""
+    """Requested samples that are not computed yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,13 +6,14 @@ import asyncio
 import collections
 import contextlib
 import contextvars
-import time
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from ganserve_server.error_text import counted
 from ganserve_server.errors import FailedPreconditionError, QuotaError
 from ganserve_server.identity.identity import Identity
 from ganserve_server.identity.quota_settings import Quota, QuotaSettings
+from ganserve_server.identity.usage import CALLS, QUEUED, REQUESTS, SAMPLES, OwnUsage, Usage
 
 _RETRY_S, _MOST_RETRY_S = 0.25, 60.0
 _MOST_REMEMBERED = 4096
@@ -21,76 +22,53 @@ OTHERS = "others"
 """Stands for the callers beyond those."""
 
 
-class _Bucket:
-    """Refills by `rate` a second up to one second's worth, at least 1. A debt is paid back before more is given."""
-
-    __slots__ = ("_at", "_most", "level", "rate")
-
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
-        self._most = max(rate, 1.0)
-        self.level = self._most
-        self._at = time.monotonic()
-
-    def wait_s(self, needed: float) -> float:
-        """Return the seconds until it holds this much, 0 if it does."""
-        now = time.monotonic()
-        self.level = min(self._most, self.level + (now - self._at) * self.rate)
-        self._at = now
-        return max(0.0, (needed - self.level) / self.rate)
-
-
-def _bucket(rate: float, before: _Bucket | None) -> _Bucket | None:
-    """Return a bucket that holds what an earlier one of another rate holds, or is full; None without a rate."""
-    if not rate:
-        return None
-    bucket = _Bucket(rate)
-    if before is not None:  # tokens of one name may alternate: their roles may have different quotas
-        before.wait_s(0.0)
-        bucket.level = min(bucket.level, before.level)
-    return bucket
-
-
 class CallerQuota:
     """Use of one caller's quota."""
 
-    def __init__(self, name: str, quota: Quota, refused: collections.Counter[tuple[str, str]]) -> None:
+    def __init__(
+        self, name: str, quota: Quota, refused: collections.Counter[tuple[str, str]], usage: Usage | None = None
+    ) -> None:
         self.name = name
-        self.calls = 0
-        """Calls that run."""
-        self.queued = 0
-        """Samples that are asked for and not computed yet."""
+        self._usage = OwnUsage() if usage is None else usage
         self._refused = refused
         self._changed = asyncio.Event()
-        self._requests: _Bucket | None = None
-        self._samples: _Bucket | None = None
         self.change(quota)
 
     def change(self, quota: Quota) -> None:
         """Take another quota; what the caller has used still counts."""
         self.quota = quota
-        self._requests = _bucket(quota.requests_per_s, self._requests)
-        self._samples = _bucket(quota.samples_per_s, self._samples)
+        with self._usage.locked():
+            self._usage.set_rate(REQUESTS, quota.requests_per_s)
+            self._usage.set_rate(SAMPLES, quota.samples_per_s)
+
+    @property
+    def calls(self) -> int:
+        """Calls that run in this process."""
+        return self._usage.own(CALLS)
+
+    @property
+    def queued(self) -> int:
+        """Samples of this process that are asked for and not computed yet."""
+        return self._usage.own(QUEUED)
 
     def enter(self) -> None:
         """Count a call; raise QuotaError if it is one too many. Then call `leave`."""
-        most = self.quota.concurrent_calls
-        if most and self.calls >= most:
-            raise self._refusal(
-                "concurrent_calls",
-                f"{counted(self.calls, 'call')} {'runs' if self.calls == 1 else 'run'} already, its most",
-                _RETRY_S,
-            )
-        if self._requests is not None:
-            if wait_s := self._requests.wait_s(1.0):
-                rate = f"{self._requests.rate:g} call{'' if self._requests.rate == 1 else 's'} a second"
-                raise self._refusal("requests_per_s", f"it may make {rate}", wait_s)
-            self._requests.level -= 1.0
-        self.calls += 1
+        most, per_s, usage = self.quota.concurrent_calls, self.quota.requests_per_s, self._usage
+        with usage.locked():
+            if most and (calls := usage.total(CALLS)) >= most:
+                runs = "runs" if calls == 1 else "run"
+                raise self._refusal("concurrent_calls", f"{counted(calls, 'call')} {runs} already, its most", _RETRY_S)
+            if per_s:
+                if wait_s := usage.wait_s(REQUESTS, 1.0):
+                    rate = f"{per_s:g} call{'' if per_s == 1 else 's'} a second"
+                    raise self._refusal("requests_per_s", f"it may make {rate}", wait_s)
+                usage.take(REQUESTS, 1.0)
+            usage.add(CALLS, 1)
 
     def leave(self) -> None:
         """Count the end of a call."""
-        self.calls -= 1
+        with self._usage.locked():
+            self._usage.add(CALLS, -1)
 
     @contextlib.asynccontextmanager
     async def samples(self, count: int, *, wait: bool) -> AsyncIterator[None]:
@@ -98,45 +76,53 @@ class CallerQuota:
 
         Raises:
             QuotaError: The quota does not allow them now.
-            FailedPreconditionError: It never allows so many at once.
+            FailedPreconditionError: The quota never allows this many at once.
         """
-        await self._room(count, wait=wait)
-        while self._samples is not None and (wait_s := self._samples.wait_s(min(1.0, self._samples.rate))):
-            if not wait:
-                rate = f"{self._samples.rate:g} sample{'' if self._samples.rate == 1 else 's'} a second"
-                raise self._refusal("samples_per_s", f"it may ask for {rate}", wait_s)
-            await asyncio.sleep(wait_s)
-        self.charge(count)
-        self.queued += count
+        if (most := self.quota.queued_samples) and count > most and not wait:
+            raise FailedPreconditionError(
+                f"{counted(count, 'sample')} are more than {self.name} may have in the queue, {most}: ask for fewer, "
+                "or stream"
+            )
+        while (pause := self._begin(count, wait=wait)) is not None:
+            await pause()
         try:
             yield
         finally:
-            self.queued -= count
+            with self._usage.locked():
+                self._usage.add(QUEUED, -count)
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()
 
     def charge(self, count: int) -> None:
         """Count samples that were computed beyond those asked for, as proposals of a selection are."""
-        if self._samples is not None:
-            self._samples.level -= count
+        if self.quota.samples_per_s:
+            with self._usage.locked():
+                self._usage.take(SAMPLES, count)
 
-    async def _room(self, count: int, *, wait: bool) -> None:
-        most = self.quota.queued_samples
-        if not most:
-            return
-        if count > most and not wait:
-            raise FailedPreconditionError(
-                f"{counted(count, 'sample')} are more than {self.name} may have in the queue, {most}: ask for fewer, "
-                "or stream"
-            )
-        while self.queued and self.queued + count > most:
-            if not wait:
-                raise self._refusal(
-                    "queued_samples",
-                    f"{counted(self.queued, 'sample')} {'waits' if self.queued == 1 else 'wait'} already, of {most}",
-                    _RETRY_S,
-                )
-            await self._changed.wait()
+    def _begin(self, count: int, *, wait: bool) -> Callable[[], Awaitable[object]] | None:
+        """Count samples as waiting; if they cannot, return what to await before the next try, or raise QuotaError."""
+        most, per_s, usage = self.quota.queued_samples, self.quota.samples_per_s, self._usage
+        with usage.locked():
+            queued = usage.total(QUEUED)
+            if most and queued and queued + count > most:
+                if wait:
+                    return self._change
+                wait_already = f"{counted(queued, 'sample')} {'waits' if queued == 1 else 'wait'} already, of {most}"
+                raise self._refusal("queued_samples", wait_already, _RETRY_S)
+            if per_s:
+                if wait_s := usage.wait_s(SAMPLES, min(1.0, per_s)):
+                    if wait:
+                        return functools.partial(asyncio.sleep, wait_s)
+                    rate = f"{per_s:g} sample{'' if per_s == 1 else 's'} a second"
+                    raise self._refusal("samples_per_s", f"it may ask for {rate}", wait_s)
+                usage.take(SAMPLES, count)
+            usage.add(QUEUED, count)
+        return None
+
+    async def _change(self) -> None:
+        """Wait until samples of this caller have been computed, perhaps in another process."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), self._usage.poll_s)
 
     def _refusal(self, quota: str, problem: str, retry_after_s: float) -> QuotaError:
         self._refused[self.name, quota] += 1
@@ -152,7 +138,12 @@ class Quotas:
 
     def __init__(self) -> None:
         self._callers: dict[str, CallerQuota] = {}
+        self._usage_of: Callable[[str], Usage] | None = None
         self._refused: collections.Counter[tuple[str, str]] = collections.Counter()
+
+    def share(self, usage_of: Callable[[str], Usage]) -> None:
+        """Count each caller, by name, in what other processes see, too."""
+        self._usage_of = usage_of
 
     def enter(self, identity: Identity, settings: QuotaSettings) -> CallerQuota | None:
         """Count a call and return its caller's quota, None if it has none; raise QuotaError."""
@@ -163,11 +154,15 @@ class Quotas:
         if caller is None:
             if len(self._callers) >= _MOST_REMEMBERED:
                 self._callers = {name: each for name, each in self._callers.items() if each.calls}
-            caller = self._callers[identity.name] = CallerQuota(identity.name, quota, self._refused)
+            caller = self._callers[identity.name] = self._new(identity.name, quota)
         elif caller.quota is not quota and caller.quota != quota:  # the file has changed
             caller.change(quota)
         caller.enter()
         return caller
+
+    def _new(self, name: str, quota: Quota) -> CallerQuota:
+        usage = None if self._usage_of is None else self._usage_of(name)
+        return CallerQuota(name, quota, self._refused, usage)
 
     def refused(self) -> dict[tuple[str, str], int]:
         """Return the number of refusals by caller and quota; callers beyond a hundred are counted together."""

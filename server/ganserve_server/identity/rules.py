@@ -14,7 +14,7 @@ Part: TypeAlias = Literal["calls", "admin", "reflection", "open_inference", "hea
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may call a method."""
+    """Rule about who may call a method."""
 
     roles: frozenset[str]
     """Roles of which one is enough."""

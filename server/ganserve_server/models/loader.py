@@ -9,6 +9,7 @@ from ganserve.v1 import gan_service_pb2
 from ganserve_server.engine.parallelism import usable_cores
 from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import PackageError, ProviderError
+from ganserve_server.models.agreement import Agreement, Alone
 from ganserve_server.models.graph_files import check_graph_files
 from ganserve_server.models.model import Model
 from ganserve_server.models.package_files import Package, manifest_digest, read_package
@@ -32,8 +33,12 @@ class Loader:
         batch_config: BatchConfig,
         drain_timeout_s: float,
         trials: TrialProcesses | None,
+        agreement: Agreement | None = None,
     ) -> None:
-        """Keep the settings; without `trials`, packages are loaded without a trial in another process."""
+        """Keep the settings; without `trials`, packages are loaded without a trial in another process.
+
+        By `agreement` all processes of the server begin to serve a version together.
+        """
         self.lock = threading.RLock()
         """Held during every change of the table."""
         self.listeners: list[Callable[[], None]] = []
@@ -44,6 +49,7 @@ class Loader:
         self._batch_config = batch_config
         self._drain_timeout_s = drain_timeout_s
         self._trials = trials
+        self._agreement = agreement or Alone()
         self._draining: list[threading.Thread] = []
         loads = min(max(usable_cores(), _FEWEST_LOADS), _MOST_LOADS)
         self._loads = ThreadPoolExecutor(loads, thread_name_prefix="load")
@@ -103,6 +109,8 @@ class Loader:
         try:
             package = self._read(entry)
             model = None if package is None else self._made(package)
+            if model is not None:
+                self._agreement.together((entry.name, entry.version, model.digest))
         except (PackageError, ProviderError) as error:
             failure = error
         except MemoryError:

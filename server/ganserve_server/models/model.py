@@ -87,6 +87,7 @@ class Model:
         """The requests that use the model."""
         self._controls = tuple(package.info.controls.values())
         feeds = trial_feeds(package.info, engine_config, batch_config)
+        self._full_feed = feeds[-1]
         self._engines = engines = make_engines(package, engine_config, feeds)
         self._generator, self._critic, self._typicality = engines.generator, engines.critic, engines.typicality
         self.providers = self._generator.providers
@@ -128,6 +129,10 @@ class Model:
     def engines(self) -> list[Engine]:
         """Return the generator's engine and, if there are such, the critic's and the typicality's."""
         return self._engines.all()
+
+    def full_call(self) -> tuple[Engine, Feed]:
+        """Return the generator's engine and the inputs of a full batch, to measure it."""
+        return self._generator, self._full_feed
 
     def describe(self) -> gan_service_pb2.GetModelResponse:
         """Return the manifest and how the graphs run, the generator first."""

@@ -19,6 +19,7 @@ from ganserve.v1 import gan_service_pb2
 from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.errors import FailedPreconditionError, NotFoundError, ProviderError, UnavailableError
 from ganserve_server.identity.identity import may_see
+from ganserve_server.models.agreement import Agreement, Alone
 from ganserve_server.models.folder_scan import Fingerprint, scan
 from ganserve_server.models.leases import Lease
 from ganserve_server.models.loader import Loader
@@ -46,11 +47,13 @@ class Repository:
         newest: int = 0,
         drain_timeout_s: float = 30.0,
         trials: TrialProcesses | None = None,
+        agreement: Agreement | None = None,
     ) -> None:
         """Keep the settings; `load` reads the folder.
 
         Of each model the `newest` versions are loaded (0: all). The requests of an unloaded version may take
         `drain_timeout_s` to finish. With `trials` each version is tried in another process before this one loads it.
+        `agreement` is that with the other processes of the server.
         """
         self.folder = folder
         self.ignored: list[str] = []
@@ -59,7 +62,8 @@ class Repository:
         """Paths that could not be read at the last scan, and why; empty if all could."""
         self._newest = newest
         self._table = VersionTable()
-        self._loader = Loader(self._table, engine_config, batch_config, drain_timeout_s, trials)
+        self._agreement = agreement or Alone()
+        self._loader = Loader(self._table, engine_config, batch_config, drain_timeout_s, trials, self._agreement)
         self._changes = ThreadPoolExecutor(_CHANGES, thread_name_prefix="repository-changes")
         self._last_scan: dict[Path, Fingerprint] = {}
         self._watcher: threading.Thread | None = None
@@ -191,7 +195,7 @@ class Repository:
 
     def _watch(self, poll_s: float) -> None:
         logged, ignored = self.unreadable, set(self.ignored)
-        while not self._loader.closing.wait(poll_s):
+        while not self._loader.closing.wait(self._agreement.until_poll_s(poll_s)):
             try:
                 self._refresh(settled_only=True, wait=False)
             except UnavailableError:
@@ -220,7 +224,7 @@ class Repository:
         while loads := self._begin_loads(settled, again=again):
             again = False
             if not wait:
-                return  # the next check looks at the outcome
+                return  # the next check reads the result
             for load in loads:
                 with contextlib.nullcontext() if starting else contextlib.suppress(ProviderError):
                     load.result()

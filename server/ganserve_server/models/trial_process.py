@@ -15,6 +15,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from ganserve_server.models.agreement import Agreement, Alone
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,8 +31,8 @@ _START = "import sys; sys.path[:] = {path!r}; from ganserve_server.models.trial_
 class TrialProcesses:
     """Tries packages, each in a process that no other trial uses meanwhile. Safe in any thread."""
 
-    def __init__(self, *, timeout_s: float, memory_bytes: int) -> None:
-        """Set the most time and memory of a trial."""
+    def __init__(self, *, timeout_s: float, memory_bytes: int, agreement: Agreement | None = None) -> None:
+        """Set the most time and memory of a trial. By `agreement` one process tries a package for all."""
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
@@ -38,6 +40,7 @@ class TrialProcesses:
         self._busy: set[subprocess.Popen[bytes]] = set()
         self._closed = False
         self._passed: set[object] = set()
+        self._agreement = agreement or Alone()
 
     def start(self) -> None:
         """Start a process for the first trial, to be ready sooner."""
@@ -58,11 +61,17 @@ class TrialProcesses:
             return
         # One session is enough, and to measure which is faster is for the server.
         once = replace(engine, instances=1, devices=engine.devices[:1], cuda_graphs="off", lone_threads=1)
+        once = replace(once, shared_weights=None)  # a trial opens no files
         if engine.conv_search == "measure":
             once = replace(once, conv_search="heuristic")
         if engine.conv_layout == "measure":
             once = replace(once, conv_layout="nchw")
-        kind, message = self._run(package, once, feeds, is_reusable=engine.provider in ON_CPU)
+        is_reusable = engine.provider in ON_CPU
+
+        def run() -> tuple[str, str]:
+            return self._run(package, once, feeds, is_reusable=is_reusable)
+
+        kind, message = self._agreement.once(("trial", *way), run)
         if kind == "provider":
             raise ProviderError(message)
         if kind != "passed":

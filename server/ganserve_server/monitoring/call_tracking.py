@@ -33,17 +33,19 @@ class Call:
     task: asyncio.Task[object] | None = None
     """The task that runs it, if it has one answer."""
     identity = ""
-    """Who sent it, if that is known; else its address is its caller."""
+    """Identity of the caller, if known; else the address stands for it."""
     who: Identity | None = None
     """The identity that sent it, in servers that know some."""
     reason = ""
-    """Why its caller was refused, for the log."""
+    """Reason why its caller was refused, for the log."""
     revoked = False
     """True once its identity has ended while it ran."""
     account = Account()
     """The memory that it holds."""
     trace: Trace | None = None
     """Its spans, if it is traced."""
+    slow = False
+    """True once its request has taken a while to arrive."""
     stalled = False
     """True once its client was cut off because it sent or read nothing."""
     request: object = None

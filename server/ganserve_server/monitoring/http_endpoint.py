@@ -16,6 +16,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from ganserve_server.errors import StartupError
+from ganserve_server.monitoring.http_connections import Connections
 from ganserve_server.port_errors import port_error_message
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # An event loop that takes longer to answer is stuck. Kubelets ask several times before they act.
 _LOOP_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 10.0
+_MOST_CONNECTIONS = 128
 OK = 200
 _REFUSALS = {
     401: ("401 Unauthorized", "send a token that the server knows: Authorization: Bearer TOKEN"),
@@ -51,11 +53,13 @@ class MonitoringEndpoint:
         providers: Callable[[], Sequence[str]],
         tls: ServerTls | None = None,
         admit: Callable[[str, str | None, bytes | None, str], int] = lambda *_: 200,
+        are_alive: Callable[[], bool] = lambda: True,
     ) -> None:
         """Open the port (0: a free one) and begin to answer; raise StartupError if the port cannot be opened.
 
         With `tls` it speaks HTTPS only. `admit` returns the status of a path for a caller's authorization header,
-        certificate (DER) and address: 200, or why it is refused.
+        certificate (DER) and address: 200, or why it is refused. `are_alive` returns whether the event loops of further
+        processes work.
 
         `not_ready_because` returns "" if calls are answered; `providers` the execution providers that run models.
         """
@@ -63,6 +67,7 @@ class MonitoringEndpoint:
         self._not_ready_because = not_ready_because
         self._providers = providers
         self._admit = admit
+        self._are_alive = are_alive
         self._loop = asyncio.get_running_loop()
         server_class = _Server6 if ":" in host else _Server
         try:
@@ -91,7 +96,7 @@ class MonitoringEndpoint:
         elif path == "/metrics":
             return self._metrics(environment, start_response)
         elif path == "/healthz":
-            alive = self._loop_answers()
+            alive = self._loop_answers() and self._are_alive()
             status, text = ("200 OK", "ok") if alive else (_UNAVAILABLE, "the server's event loop does not answer")
         elif path == "/readyz":
             reason = self._not_ready_because()
@@ -123,9 +128,14 @@ def _shown_by(environment: WSGIEnvironment) -> tuple[str | None, bytes | None, s
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = _MOST_CONNECTIONS
     # This still refuses a port that another process listens on.
     allow_reuse_address = True
     tls: ServerTls | None = None
+
+    def __init__(self, *arguments: Any) -> None:
+        self._connections = Connections(_MOST_CONNECTIONS)
+        super().__init__(*arguments)
 
     def server_bind(self) -> None:
         """Open the port without the base class's DNS lookup of the host's name, which may take seconds."""
@@ -135,14 +145,17 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Answer a connection, on its own thread: a client that stalls in the handshake keeps nobody waiting."""
-        if self.tls is None:
-            super().finish_request(request, client_address)
-            return
-        request.settimeout(_READ_TIMEOUT_S)
-        if request.recv(1, socket.MSG_PEEK) != _TLS_HANDSHAKE:
-            request.sendall(_PLAIN_TEXT)
-            return
-        with self.tls.http.wrap_socket(request, server_side=True) as encrypted:
+        with self._connections.serving(request):
+            if self.tls is None:
+                super().finish_request(request, client_address)
+                return
+            request.settimeout(_READ_TIMEOUT_S)
+            if request.recv(1, socket.MSG_PEEK) != _TLS_HANDSHAKE:
+                request.sendall(_PLAIN_TEXT)
+                return
+        encrypted = self.tls.http.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+        with encrypted, self._connections.serving(encrypted):
+            encrypted.do_handshake()
             super().finish_request(encrypted, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's

@@ -17,6 +17,7 @@ _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
     "taskName",
     "request_id",
     "trace_ids",
+    "process_number",
 }
 
 
@@ -29,6 +30,17 @@ def set_up_logging(level: str, log_format: LogFormat) -> None:
     logging.captureWarnings(capture=True)
 
 
+def name_process(number: int) -> None:
+    """Add the number of this process to its lines, where several serve together."""
+
+    def add(record: logging.LogRecord) -> bool:
+        record.process_number = number
+        return True
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(add)
+
+
 def _add_request_id(record: logging.LogRecord) -> bool:
     call = current_call.get()
     record.request_id = "" if call is None else call.request_id
@@ -37,7 +49,7 @@ def _add_request_id(record: logging.LogRecord) -> bool:
 
 
 class TextFormatter(logging.Formatter):
-    """Formats a line for people, with the call's id after the message."""
+    """Formats a line for humans, with the call's id after the message."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -46,6 +58,8 @@ class TextFormatter(logging.Formatter):
         """Return the line, without a traceback."""
         # Messages quote clients and files, which must neither begin a new log line nor control a terminal.
         line = _printable(super().formatMessage(record))
+        if number := getattr(record, "process_number", 0):
+            line = f"{line} [process {number}]"
         request_id = getattr(record, "request_id", "")
         return f"{line} [request id {request_id}]" if request_id else line
 
@@ -73,6 +87,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if number := getattr(record, "process_number", 0):
+            fields["process"] = number
         if request_id := getattr(record, "request_id", ""):
             fields["request_id"] = request_id
         trace_id, span_id = getattr(record, "trace_ids", ("", ""))

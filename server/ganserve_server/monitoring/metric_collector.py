@@ -63,6 +63,8 @@ class ServerCollector(Collector):
         """Yield all metrics; see `prometheus_client.registry.Collector`."""
         yield from self._call_metrics()
         yield _simple(d.READY, [((), float(self._is_ready()))])
+        yield _simple(d.PROCESSES, [((), float(self._is_ready()))])
+        yield _simple(d.REPLACED_PROCESSES, [((), 0)])
         yield _simple(d.BUILD_INFO, [(_build(), 1)])
         for metric, values in self._protection():
             yield _simple(metric, values)

@@ -17,6 +17,8 @@ class Metric:
     """Name without the suffix of its kind (_total, _bucket, _sum, _count)."""
     labels: tuple[str, ...]
     help: str
+    over_processes: Literal["sum", "max", "min"] = "sum"
+    """How the values of several processes of one server become the server's."""
 
     @property
     def sample_name(self) -> str:
@@ -28,8 +30,14 @@ METRICS: list[Metric] = []
 _GRAPH = ("model", "version", "graph")
 
 
-def _define(kind: Kind, name: str, labels: tuple[str, ...], description: str) -> Metric:
-    METRICS.append(Metric(kind, f"ganserve_{name}", labels, description))
+def _define(
+    kind: Kind,
+    name: str,
+    labels: tuple[str, ...],
+    description: str,
+    over_processes: Literal["sum", "max", "min"] = "sum",
+) -> Metric:
+    METRICS.append(Metric(kind, f"ganserve_{name}", labels, description, over_processes))
     return METRICS[-1]
 
 
@@ -58,6 +66,7 @@ CERTIFICATE_EXPIRY = _define(
     "certificate_expiry_seconds",
     (),
     "When the server's certificate ends, in seconds since 1970; 0: it has none.",
+    "min",
 )
 SAMPLES = _define("counter", "samples", _GRAPH, "Samples drawn or scored.")
 GRAPH_REQUESTS = _define(
@@ -78,20 +87,31 @@ MODEL_INFO = _define(
     "model_info",
     ("model", "version", "provider", "state"),
     "1 for each version in the repository, with its state and the execution provider that its sessions use.",
+    "max",
 )
 PROVIDER_NODES = _define(
-    "gauge", "provider_nodes", (*_GRAPH, "provider"), "Nodes of each graph by the execution provider that runs them."
+    "gauge",
+    "provider_nodes",
+    (*_GRAPH, "provider"),
+    "Nodes of each graph by the execution provider that runs them.",
+    "max",
 )
 REPOSITORY_READABLE = _define(
     "gauge",
     "repository_readable",
     (),
     "1 if the whole folder of models could be read at the last check; else 0. Loaded models keep serving.",
+    "min",
 )
-READY = _define("gauge", "ready", (), "1 while calls are answered, as in /readyz; else 0.")
+READY = _define("gauge", "ready", (), "1 while calls are answered, as in /readyz; else 0.", "max")
+PROCESSES = _define("gauge", "processes", (), "Server processes that answer calls.")
+REPLACED_PROCESSES = _define(
+    "counter", "replaced_processes", (), "Server processes that ended before the server did, and were replaced."
+)
 BUILD_INFO = _define(
     "gauge",
     "build_info",
     ("version", "python", "onnxruntime", "grpc"),
     "Always 1; the labels give the versions of ganserve, Python, onnxruntime and gRPC.",
+    "max",
 )

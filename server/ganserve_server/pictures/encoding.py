@@ -31,7 +31,7 @@ async def encoded_files(
         samples: The images in parts, uint8 [n, H, W, C], which fit the encoding.
         encoding: PNG, JPEG or WebP.
         xmp: Returns the XMP of the image at a place; None: the files have none.
-        finish: Changes a file of the format that it is told by Pillow's name; None: they stay as they are.
+        finish: Changes a file, given the format by Pillow's name; None: files stay as they are.
     """
     form = FORMATS[encoding]
     images = [image for part in samples for image in part]

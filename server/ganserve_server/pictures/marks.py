@@ -30,7 +30,7 @@ _SHARED_BYTES = 1024  # of a mark with a short name and without options; and of 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Marking:
-    """How a server marks its pictures."""
+    """Settings of a server's marks."""
 
     on: bool = True
     """False: not at all."""
@@ -39,7 +39,7 @@ class Marking:
 
 
 class RequestMarks:
-    """Makes the marks of the pictures of one request: nothing of other requests can get into them."""
+    """Makes the marks of one request's pictures, without anything of other requests."""
 
     def __init__(self, model: Model, request: gan_service_pb2.SampleRequest, seed: int, marking: Marking) -> None:
         """`request` is valid; `seed` is the one in use."""

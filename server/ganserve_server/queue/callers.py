@@ -36,7 +36,7 @@ _MOST_REMEMBERED = 1024  # callers without calls are kept up to this number, bec
 
 @dataclass(slots=True, eq=False)
 class Caller:
-    """What one caller has in the server now."""
+    """Calls and bytes that one caller has in the server now."""
 
     key: str
     calls: int = 0
@@ -45,6 +45,12 @@ class Caller:
     """Calls that have their turn."""
     reading: int = 0
     """Requests that arrive."""
+    streaming: int = 0
+    """Messages of streams that arrive; counted only while `large_until` is set."""
+    slow: int = 0
+    """Those of both that have taken a while."""
+    large_until: float = 0.0
+    """The time until which its requests arrive one by one, because a large one came."""
     held_bytes: int = 0
     """Memory that its calls hold."""
     waiting: collections.deque[asyncio.Future[None]] = field(default_factory=collections.deque)

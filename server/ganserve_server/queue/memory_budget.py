@@ -89,7 +89,7 @@ class Account:
         self._budget = budget
         self._held = 0
         self.caller = caller
-        """Who sent the call, if known."""
+        """Identity that sent the call, if known."""
         self.request_bytes = 0
         """Size of the call's request, or of its stream's last one, on the wire."""
 

@@ -47,7 +47,7 @@ class QueueOptions:
     bulk: bool = False
     """Wait in the bulk lane even if the work fits into one call."""
     caller: str = ""
-    """Who sent the work: callers get equal shares of the calls."""
+    """Sender of the work: callers get equal shares of the calls."""
     always_admit: bool = False
     """Enter even a full queue, as the next part of an admitted request."""
 

@@ -30,7 +30,7 @@ _MOST_BLOCKS = 10_000  # parts that Ray Data hands out
 
 
 def on_cluster(address: str, cpus: int, gpus: float) -> Elsewhere:
-    """Return what makes shards on a cluster, with workers of so many CPUs and GPUs.
+    """Return what makes shards on a cluster, with workers of this many CPUs and GPUs.
 
     `address` is "auto" or the cluster's.
     """
@@ -73,7 +73,7 @@ def _make(
     common = ray.put((task, package, config, store.place, job, list(shards)))
     # Bytes, because Ray warns about references in the arguments of workers that it may have to restart.
     reference = ray.cloudpickle.dumps(common)
-    # Ray Data's own bar and log would stand beside ours.
+    # Ray Data would show its own bar and log beside ours.
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     numbers = ray.data.from_numpy(np.array_split(np.arange(len(shards)), min(len(shards), _MOST_BLOCKS)))

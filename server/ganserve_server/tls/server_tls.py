@@ -28,7 +28,7 @@ class ServerTls:
 
     @property
     def wants_client_certificates(self) -> bool:
-        """Whether gRPC's clients must show a certificate."""
+        """True if gRPC's clients must show a certificate."""
         return self._files.client_ca is not None
 
     def look(self) -> bool:

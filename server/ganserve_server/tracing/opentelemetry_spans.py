@@ -142,7 +142,7 @@ class ByLinks(sampling.Sampler):
         return self._others.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:
-        """Return a description for people."""
+        """Return a description in words."""
         return f"ByLinks{{{self._others.get_description()}}}"
 
 

@@ -64,6 +64,27 @@ def test_nested_fields_are_named_by_their_path() -> None:
     }
 
 
+@pytest.mark.parametrize("number", [b"\0", b"\xac\2", b"\xff\xff\xff\xff\x0f", b"\x80" * 9 + b"\1"])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_packed_numbers_of_any_length_are_counted(number: bytes, parts: int) -> None:
+    most = 2**20
+
+    def message(count: int) -> bytes:
+        counts = [count // 3] * (parts - 1)
+        counts.append(count - sum(counts))
+        return b"".join(b"\x22" + encoded_length(each * len(number)) + number * each for each in counts)
+
+    assert len(gan_service_pb2.SampleRequest.FromString(message(1000)).label_indices) == 1000
+    check_bounds(message(most), SAMPLE)
+    more = {"label_indices": f"has more than {most} entries; expected at most {most}"}
+    assert refusal(message(most + 1), SAMPLE) == more
+    assert refusal(message(10 * most + 1), SAMPLE) == more
+
+
+def encoded_length(length: int) -> bytes:
+    return bytes(gan_service_pb2.SampleRequest(label_indices=[length]).SerializeToString()[2:])
+
+
 def test_fields_are_counted_in_all_nested_messages_together() -> None:
     one = service_pb2.ModelInferRequest()
     for index in range(60):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from grpc import StatusCode
 from grpc_status.rpc_status import from_call
 
 from ganserve.v1 import gan_service_pb2
+from ganserve_server.api.grpc import stalls as stalls_module
 from ganserve_server.requests.limits import Limits
 from half_requests import half_requests
 from in_process import InProcess, in_process_server
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAMPLE = "/ganserve.v1.GanService/Sample"
+STREAMS = (
+    "/ganserve.v1.GanService/StreamScores",
+    "/inference.GRPCInferenceService/ModelStreamInfer",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+)
 LARGE = gan_service_pb2.SampleRequest(count=150, seed=1)  # 28 MB: more than a client buffers
 
 
@@ -74,6 +81,44 @@ def test_half_requests_of_one_caller_leave_room_for_others(tmp_path: Path) -> No
             assert stalls._slots == slots - share
 
     run(tmp_path, scenario, stall_timeout_s=300, memory_limit_bytes=1)
+
+
+def test_large_requests_of_one_caller_arrive_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop copies all that have arrived before it does anything else."""
+    monkeypatch.setattr(stalls_module, "_LOOK_EVERY_S", 1000.0)
+
+    async def scenario(server: InProcess) -> None:
+        stalls = server.server.gate.stalls
+        large = gan_service_pb2.SampleRequest(count=1)
+        large.latents.data = bytes(2**21)
+        with half_requests(server.address, SAMPLE, count=3, declared=2**20, sent=1000):
+            await until(lambda: len(stalls._reading) == 3)
+        await until(lambda: nothing_held(server))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await server.gan.Sample(large, timeout=60)
+        with half_requests(server.address, SAMPLE, count=3, declared=2**20, sent=1000):
+            await until(lambda: (len(stalls._reading), len(stalls._waiting)) == (1, 2))
+            monkeypatch.setattr(stalls_module, "_LOOK_EVERY_S", 0.0)
+            stalls._look()  # the first takes a while by now
+            await until(lambda: not stalls._waiting)
+            assert len(stalls._reading) == 3
+        await until(lambda: nothing_held(server))
+        monkeypatch.setattr(stalls_module, "_LOOK_EVERY_S", 1000.0)
+        async with contextlib.AsyncExitStack() as streams:
+            for path in STREAMS:
+                call = server.channel.stream_stream(path)()
+                streams.callback(call.cancel)
+                await call.wait_for_connection()  # it begins, and sends nothing
+            await until(lambda: (len(stalls._streaming), len(stalls._waiting)) == (1, len(STREAMS) - 1))
+            monkeypatch.setattr(stalls_module, "_LOOK_EVERY_S", 0.0)
+            stalls._look()
+            await until(lambda: not stalls._waiting)
+            assert len(stalls._streaming) == len(STREAMS)
+        await until(lambda: nothing_held(server) and not stalls._streaming)
+        (caller,) = server.server.gate.callers._callers.values()
+        assert (caller.reading, caller.streaming, caller.slow) == (0, 0, 0)
+
+    run(tmp_path, scenario, stall_timeout_s=300)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="connections are closed on Linux only")

@@ -111,6 +111,26 @@ def test_the_name_of_a_key_is_only_looked_up(authenticator: Authenticator, keys:
     assert refused(authenticator, f"Bearer {keys.token(header={'kid': kid})}") == "unknown_key"
 
 
+def test_keys_without_names_or_with_the_same_one_all_count(file: CallerFile, keys: Keys) -> None:
+    """As while an issuer changes its key."""
+    old, other = rsa.generate_private_key(65537, 2048), rsa.generate_private_key(65537, 2048)
+    entry = jwt.algorithms.RSAAlgorithm.to_jwk(old.public_key(), as_dict=True)
+    for name in (None, "same"):
+        named = {} if name is None else {"kid": name}
+        kept = [{key: value for key, value in each.items() if key != "kid"} for each in keys.entries()]
+        keys.write([{**each, **named} for each in (entry, *kept)])
+        file.issuer(keys.file.name)
+        authenticator = Authenticator(file.file)
+        payload = jwt.decode(keys.token(), options={"verify_signature": False})
+        tokens = [jwt.encode(payload, key, "RS256", headers=named) for key in (old, keys.rsa)]
+        tokens.append(jwt.encode(payload, keys.ec, "ES256", headers=named))
+        for token in tokens:
+            assert authenticator.identify([("authorization", f"Bearer {token}")], None)
+        wrong = jwt.encode(payload, other, "RS256", headers=named)
+        assert refused(authenticator, f"Bearer {wrong}") == "bad_jwt"
+        assert refused(authenticator, f"Bearer {jwt.encode(payload, 'x' * 40, 'HS256', headers=named)}") == "bad_jwt"
+
+
 def test_keys_inside_a_token_mean_nothing(authenticator: Authenticator, keys: Keys) -> None:
     mine = rsa.generate_private_key(65537, 2048)
     jwk = jwt.algorithms.RSAAlgorithm.to_jwk(mine.public_key(), as_dict=True)
@@ -201,6 +221,7 @@ def test_a_jwt_is_valid_while_its_key_and_its_roles_are(
         [],
         [{"kty": "oct", "k": "c2VjcmV0", "kid": "rsa"}],
         [{"kty": "RSA", "kid": "rsa"}],
+        [{"kty": "OKP", "crv": "Ed25519", "x": "A" * 43, "kid": ["rsa"]}],
         [{"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"}],
     ],
 )

@@ -217,6 +217,9 @@ def test_strangers_only_learn_the_health(repository: Path, tmp_path: Path, autho
             if way == "mutual":  # a certificate that no entry names
                 del strangers["nothing"]
                 assert await all_methods(here, way, "unknown", ()) == expected(None)
+                here.callers.remove("certificate client-score")  # one that an entry named
+                here.look()
+                assert await all_methods(here, way, "score", ()) == expected(None)
             for name, headers in strangers.items():
                 assert await all_methods(here, way, "sample", headers) == expected(None), name
 

@@ -47,6 +47,11 @@ def test_the_inverse_has_scipys_bits() -> None:
     assert_like_scipy(0)
 
 
+@pytest.mark.parametrize("shares", [[], [1e-300, 0.2], [[0.5, 2.0**-54], [2.0**-55, 1 - 2.0**-53]]])
+def test_the_inverse_has_scipys_bits_at_the_ends(shares: list[float]) -> None:
+    np.testing.assert_array_equal(inverse_normal(np.array(shares)), ndtri(np.array(shares)).astype(np.float32))
+
+
 @pytest.mark.slow
 def test_the_inverse_has_scipys_bits_a_hundred_million_times() -> None:
     for seed in range(1, 18):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -75,8 +75,8 @@ def test_small_samples_have_a_larger_maximum_batch() -> None:
     config = BatchConfig(max_batch_size=64, max_queued_samples=1000, workers=1, max_small_batch_size=256)
     assert config.for_samples_of(64 * 64 * 3).max_batch_size == 256
     assert config.for_samples_of(128 * 128 * 3) is config
-    assert dataclasses.replace(config, max_queued_samples=100).for_samples_of(3).max_batch_size == 100
-    assert dataclasses.replace(config, max_small_batch_size=0).for_samples_of(3).max_batch_size == 64
+    assert replace(config, max_queued_samples=100).for_samples_of(3).max_batch_size == 100
+    assert replace(config, max_small_batch_size=0).for_samples_of(3).max_batch_size == 64
 
 
 def test_each_worker_prepares_in_its_own_thread_first() -> None:

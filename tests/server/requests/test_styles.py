@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 StyleMix = gan_service_pb2.StyleMix
 NORMAL = Distribution.NORMAL
-FEW_NOISES = dataclasses.replace(STYLE, noise_modes=(NONE, CONSTANT))
+FEW_NOISES = replace(STYLE, noise_modes=(NONE, CONSTANT))
 
 
 @pytest.fixture(
@@ -48,9 +48,7 @@ FEW_NOISES = dataclasses.replace(STYLE, noise_modes=(NONE, CONSTANT))
 def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     models = tmp_path_factory.mktemp("models")
     build_style_package(models)
-    build_style_package(
-        models, "half", model=dataclasses.replace(STYLE, noise_modes=(NONE, CONSTANT)), psi=0.5, layers=2
-    )
+    build_style_package(models, "half", model=replace(STYLE, noise_modes=(NONE, CONSTANT)), psi=0.5, layers=2)
     build_style_package(models, "plain", model=PLAIN_STYLE)
     build_style_package(models, "psi-only", model=PSI_ONLY)
     build_tiny_package(models, "tiny", model=CONDITIONAL)
@@ -245,7 +243,7 @@ MIX = StyleMix(seed=7, from_layer=1)
         ({"noise": 9}, "noise: is 9; expected NOISE_MODE_SEEDED"),
         ({"model": "half", "noise": SEEDED}, "offers the noise none, constant; not seeded"),
         ({"model": "plain", "label_indices": [], "noise": SEEDED}, "lets requests choose no noise"),
-        ({"w": w_of(1, (4, LAYERS, W))}, "w.shape: has 4 samples' w's, count is 5"),
+        ({"w": w_of(1, (4, LAYERS, W))}, "w.shape: has 4 samples, count is 5"),
         ({"w": w_of(1, (5, LAYERS, W + 1))}, "w.shape: is [5, 3, 5]; expected [N, 3, 4]"),
         ({"w": w_of(1, (5, LAYERS * W))}, "w.shape: is [5, 12]"),
         ({"w": w_of(np.nan)}, "w.data: has values that are not finite in 5 rows"),

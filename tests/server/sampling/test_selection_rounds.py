@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,7 +47,7 @@ def test_proposals_are_drawn_in_bounded_groups(
 
 
 def test_large_samples_are_drawn_in_smaller_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build_tiny_package(tmp_path, model=dataclasses.replace(UNCONDITIONAL, shape=(64, 64, 3)))
+    build_tiny_package(tmp_path, model=replace(UNCONDITIONAL, shape=(64, 64, 3)))
     monkeypatch.setattr(selection_module, "_MOST_BYTES", 10 * 64 * 64 * 3)
     with core(tmp_path) as gan, recorded(gan.repository.resolve("", 0).generator) as calls:
         sample(gan, request(BEST, 25, 3))
@@ -78,7 +78,7 @@ def test_only_the_first_proposals_can_be_refused(models: Path) -> None:
 
 
 def test_a_selection_needs_room_only_for_its_first_proposals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build_tiny_package(tmp_path, model=dataclasses.replace(UNCONDITIONAL, shape=(64, 64, 3)))
+    build_tiny_package(tmp_path, model=replace(UNCONDITIONAL, shape=(64, 64, 3)))
     monkeypatch.setattr(selection_module, "_MOST_BYTES", 10 * 64 * 64 * 3)
     with core(tmp_path, max_queued_samples=40, workers=1) as gan, stalled(gan, "") as (release, running):
         model = gan.repository.resolve("", 0)

@@ -1,4 +1,4 @@
-"""The options of other programs that people try first, and what to use here."""
+"""Answer options of other programs that people try first with what to use here."""
 
 
 def _both(end: str) -> str:

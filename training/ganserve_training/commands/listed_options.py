@@ -23,6 +23,11 @@ def is_complete() -> bool:
     return "ganserve_training.config" not in sys.modules
 
 
+def choose(words: Sequence[str]) -> bool:
+    """Return whether an argument, such as a loss, brings other options or defaults than the preset's."""
+    return any(word.partition("=")[0].replace("_", "-") in ("--data", *_listed()["choosing"]) for word in words)
+
+
 def preset_options(preset: str) -> list[Parameter]:
     """Return the options of a preset, whose help has its values as defaults."""
     return _options(_listed()["presets"][preset]["options"])

@@ -48,7 +48,7 @@ class Completed:
     """The arguments, the preset first."""
     arguments: TrainArguments
     lines: tuple[str, ...]
-    """What was found and chosen, for the user; empty: nothing was open."""
+    """Lines for the user about what was found and chosen; empty: nothing was open."""
 
 
 def completed(argv: Sequence[str]) -> Completed:

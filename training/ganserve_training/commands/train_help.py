@@ -89,7 +89,7 @@ def _options(preset: str, words: Sequence[str]) -> tuple[dict[str, str], list[Pa
     Choices among the arguments, such as a loss, bring other options; finding them loads PyTorch.
     """
     usual = listed_options.preset_options(preset)
-    if not words and listed_options.is_complete():
+    if not listed_options.choose(words) and listed_options.is_complete():
         return listed_options.section_summaries(preset), usual
     from ganserve_training.commands.train_arguments import chosen, preset_defaults, with_data
 

@@ -17,7 +17,7 @@ from ganserve_training.options.anneal import Anneal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """What a rule looks at."""
+    """Facts that a rule reads."""
 
     config: TrainConfig
     """The configuration as the rules before have left it."""
@@ -27,6 +27,8 @@ class Case:
     """Number of training samples."""
     given: frozenset[str]
     """Paths of the values that the user gave."""
+    extremes: float = 0.0
+    """Share of the values of images that are exactly black or white."""
 
     @property
     def pixels(self) -> str:
@@ -48,6 +50,8 @@ class Adjustment:
 
 _SCALED_GAMMA = {"r3gan": "relativistic-pairing", "stylegan2": "modified-minimax"}
 """Architectures whose presets' R1 and R2 scale with pixels and batch, and the loss for which they do."""
+_BOUNDED_BY_TANH = ("progressive", "r3gan")
+"""Architectures without bounds on the generator's images, for which tanh was measured."""
 Rule = Callable[[Case], Iterator[Adjustment]]
 
 
@@ -85,6 +89,17 @@ def widths(case: Case) -> Iterator[Adjustment]:
             why=case.pixels,
             show=lambda now: f"{flat_config(now)['networks.max_width']} channels",
             changes={"networks.max_width": rules.largest_width(width, case.data)},
+        )
+
+
+def bounds(case: Case) -> Iterator[Adjustment]:
+    """Bound the generator's images, for pictures with much exact black or white."""
+    if case.config.networks.architecture in _BOUNDED_BY_TANH and case.extremes >= rules.MANY_EXTREMES:
+        yield Adjustment(
+            what="networks: output activation",
+            why=f"for pictures of which {case.extremes:.0%} is exactly black or white",
+            show=lambda now: str(flat_config(now)["networks.output_activation"]),
+            changes={"networks.output_activation": "tanh"},
         )
 
 
@@ -223,6 +238,7 @@ RULES: tuple[Rule, ...] = (
     conditioning,
     latents,
     widths,
+    bounds,
     levels,
     groups,
     steps,

@@ -1,9 +1,9 @@
 """Build configurations from dictionaries: each value by the type of its field."""
 
-import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from ganserve_training.errors import ConfigError
@@ -20,7 +20,7 @@ def build(kind: Any, value: Any, path: str, default: type[Any] | None = None) ->
     Raises:
         ConfigError: The value has another type, or a field of it is unknown, missing or out of range.
     """
-    if dataclasses.is_dataclass(kind):
+    if is_dataclass(kind):
         return value if isinstance(value, kind) else _build_dataclass(kind, value, path, default)  # type: ignore[arg-type]
     origin = typing.get_origin(kind)
     if origin is typing.Literal:
@@ -53,13 +53,13 @@ def _build_dataclass(kind: type[Any], value: Any, path: str, default: type[Any] 
         name = values.pop(registry.key, None)
         kind = default if name is None and default is not None else registry.kind(name, f"{prefix}{registry.key}")
     hints = typing.get_type_hints(kind)
-    known = {item.name: item for item in dataclasses.fields(kind)}
+    known = {item.name: item for item in fields(kind)}
     if unknown := sorted(set(values) - set(known)):
         raise ConfigError(
             f"{prefix}{unknown[0]}: is unknown. Use one of {', '.join(known)}, or a newer version of ganserve."
         )
     for name, item in known.items():
-        if name not in values and item.default is item.default_factory is dataclasses.MISSING:
+        if name not in values and item.default is item.default_factory is MISSING:
             raise ConfigError(f"{prefix}{name}: is missing.")
     built = {}
     for name, item in values.items():

@@ -9,6 +9,8 @@ from ganserve_training.data.sample_info import DataInfo
 
 FEW_SAMPLES = 1000
 """Number of samples below which the critic memorises them."""
+MANY_EXTREMES = 0.2
+"""Share of exact black and white from which a generator's images need bounds; photographs have less."""
 _GAMMA_PER_PIXEL = 0.003
 _LEAST_GAMMA = 0.3
 _USUAL_BATCH = 64

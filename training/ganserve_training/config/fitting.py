@@ -26,7 +26,7 @@ class Fitted:
     values: dict[str, Any]
     """The values that followed the data, by path."""
     lines: tuple[str, ...]
-    """What followed the data, and why: one line for each rule."""
+    """Values that followed the data, and why: one line for each rule."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,9 +37,9 @@ class Fit:
     given: frozenset[str]
     """Paths of the values that the user gave, such as "regularisers.r1_gamma.start". They stay."""
 
-    def to_data(self, config: TrainConfig, data: DataInfo, samples: int) -> Fitted:
-        """Return `config` fitted to these data, of which there are `samples` to learn from."""
-        return fit_to_data(config, data, samples, preset=self.preset, given=self.given)
+    def to_data(self, config: TrainConfig, data: DataInfo, samples: int, extremes: float = 0.0) -> Fitted:
+        """Return `config` fitted to these data: `fit_to_data` has the arguments."""
+        return fit_to_data(config, data, samples, preset=self.preset, given=self.given, extremes=extremes)
 
     def resumed(self, config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
         """Return `config` with the values that followed the data when its run began, without those given now."""
@@ -53,6 +53,7 @@ def fit_to_data(
     *,
     preset: TrainConfig | None = None,
     given: Collection[str] | None = None,
+    extremes: float = 0.0,
 ) -> Fitted:
     """Return `config` with the values that follow from the data.
 
@@ -62,6 +63,7 @@ def fit_to_data(
         samples: Number of training samples.
         preset: The preset, whose steps, burn-in, batch size and average belong together. None: `config`.
         given: Paths of values that stay. None: those in which `config` differs from the preset.
+        extremes: Share of the values of images that are exactly black or white, 0 to 1.
     """
     preset = preset or config
     if given is None:
@@ -71,7 +73,8 @@ def fit_to_data(
     values: dict[str, Any] = {}
     lines: list[str] = []
     for rule in RULES:
-        for found in rule(Case(config=config, preset=preset, data=data, samples=samples, given=kept)):
+        case = Case(config=config, preset=preset, data=data, samples=samples, given=kept, extremes=extremes)
+        for found in rule(case):
             now = flat_config(config)
             differ = {path: value for path, value in found.changes.items() if path in now and now[path] != value}
             changes = {path: value for path, value in differ.items() if path not in kept}

@@ -77,7 +77,7 @@ def column_among(columns: Sequence[str], names: Iterable[str]) -> str | None:
 def lists_files(path: Path, label_column: str | None = None) -> bool:
     """Return whether a table has a column of files and one of labels.
 
-    A column `id` beside columns of pixels is no column of files.
+    A column `id` beside columns of pixels is not a column of files.
     """
     with reading(path, "a CSV file"), open_table(path) as text:
         lines = csv.reader(text, delimiter=delimiter_of(header := text.readline()))

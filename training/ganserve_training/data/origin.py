@@ -1,4 +1,4 @@
-"""Where samples come from: what was taken, and what was passed over."""
+"""Origin of samples: what was taken, and what was passed over."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class PassedOver:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
-    """Where a set of samples comes from."""
+    """Origin of a set of samples."""
 
     labels_from: str = ""
-    """Where its labels come from, in words; empty: there is nothing to say."""
+    """Origin of its labels, in words; empty: there is nothing to say."""
     how: str = ""
     """How its files were read, in words; empty: there is nothing to say."""
     passed_over: tuple[PassedOver, ...] = ()

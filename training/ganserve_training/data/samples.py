@@ -27,7 +27,7 @@ class Samples:
     label_names: tuple[str, ...] = ()
     """Names of the labels."""
     origin: Origin = field(default_factory=Origin)
-    """Where the samples come from; no part of `sha256`."""
+    """Origin of the samples; `sha256` does not include it."""
 
     def __post_init__(self) -> None:
         check_labels(self.labels, self.label_names, len(self))

@@ -34,13 +34,13 @@ class Survey:
     labels: dict[str, int] = field(default_factory=dict)
     """Samples of each label; empty: there are no labels, or they can't be used."""
     label_problem: str = ""
-    """Why the labels that there are can't be used."""
+    """Reason why the data's labels can't be used."""
     can_split: bool = True
     """There are enough samples of each label to learn from some and hold out others."""
     bad: BadFiles | None = None
     """Pictures that can't be read."""
     how: str = ""
-    """Where the labels come from, in words."""
+    """Origin of the labels, in words."""
 
     @property
     def middle_side(self) -> int:

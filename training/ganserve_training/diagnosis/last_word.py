@@ -24,7 +24,7 @@ _STATES: dict[Kind, str] = {
     "divergence": "diverged",
     "decline": "in decline",
 }
-"""How a run ends in which a trouble lasts, the worst first."""
+"""Ends of runs in which a trouble lasts, the worst first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -81,7 +81,7 @@ CONVERGED_GAIN = 0.5
 """Largest share of the quality's error before training; otherwise an untrained critic would count as converged."""
 
 DECLINED = 1.3  # ratio of the smoothed error to its best value
-DECLINE_NOISE = 6.0  # smallest rise over the best value, as a multiple of the looks' noise (`Trend.noise`)
+DECLINE_NOISE = 6.0  # smallest rise over the best value, as a multiple of the noise of the looks (`Trend.noise`)
 
 
 def vanishing_gradients(history: History) -> str | None:

@@ -85,7 +85,7 @@ class Material:
 
 
 Scale = Literal["share", "distance", "squared-distance", "ratio"]
-"""How a figure tells good from bad. share: more is better, and the worst value is known. distance: less is better, and
+"""Kind of a figure's scale. share: more is better, and the worst value is known. distance: less is better, and
 the worst value is that of one real sample over and over; squared-distance: the same for figures that grow with the
 square of an error. ratio: 1 is best, and half is as bad as twice."""
 
@@ -98,7 +98,7 @@ class Figure:
     meaning: str
     """Meaning of the figure in a few words."""
     scale: Scale | None = None
-    """How to judge the figure; None: it is not judged."""
+    """Scale by which the figure is judged; None: it is not judged."""
     form: str = ".3f"
     """Format specification of the value."""
 

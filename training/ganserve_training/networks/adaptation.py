@@ -53,7 +53,7 @@ class Adapted(nn.Module):
         self.network = network
         self.how = how
         self.notes = notes
-        """What the user is to know."""
+        """Remarks for the user."""
         self.train(network.training)
 
     def forward(self, inputs: Tensor, labels: Tensor | None = None) -> Tensor | CriticOutput:

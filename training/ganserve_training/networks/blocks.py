@@ -1,9 +1,11 @@
 """Layers and helpers that architectures share. N = batch, C = channels, H = height, W = width."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.errors import ConfigError
+from ganserve_training.networks.config import OutputActivation
 
 LEAK = 0.2
 
@@ -30,6 +32,11 @@ def init_weights(module: nn.Module) -> None:
             nn.init.kaiming_normal_(part.weight, a=LEAK, nonlinearity="leaky_relu")
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+
+
+def bound_images(images: Tensor, activation: OutputActivation) -> Tensor:
+    """Apply the activation of a generator's output: images [N, C, H, W] of any values to [-1, 1], or as they are."""
+    return torch.tanh(images) if activation == "tanh" else images
 
 
 def resolution_levels(shape: tuple[int, ...]) -> int:

@@ -18,6 +18,7 @@ Player = Callable[[Any, Shape, Conditioning], nn.Module]
 """Builds a network from its configuration, the shape of a sample and the conditioning."""
 LatentDistribution = Literal["normal", "uniform"]
 GeneratorConditioning = Literal["auto", "none", "concatenation", "batch-norm"]
+OutputActivation = Literal["none", "tanh"]
 CriticConditioning = Literal["auto", "none", "concatenation", "projection", "classifier"]
 SpectralNorm = Literal["off", "critic", "both"]
 Norm = Literal["auto", "none", "batch", "layer"]
@@ -179,6 +180,15 @@ class UnnormalisedConfig(ImageConfig):
     generator_conditioning: Literal["auto", "none", "concatenation"] = "auto"
     """Use of the label in the generator: a learned vector concatenated to the latent. auto: concatenation if the data
     have labels, else none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenOutputConfig(NetworksConfig):
+    """An architecture whose generator's images have no bounds in its paper."""
+
+    output_activation: OutputActivation = "none"
+    """Activation of the generator's images. tanh is for pictures with much exact black or white: without bounds no
+    pixel is ever quite black, by which the critic tells all samples from real ones. none: as in the paper."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,7 +137,7 @@ class CustomConfig(SpectralNormConfig, GrowthConfig):
     """Range of your generator's images: symmetric, [-1, 1] as from tanh; unit, [0, 1] as from a sigmoid, which is
     scaled to [-1, 1]."""
     critic_output: CriticRead = "scores"
-    """What your critic gives: scores (logits), or probabilities as from a sigmoid, which are taken back to logits."""
+    """Output of your critic: scores (logits), or probabilities as from a sigmoid, which are turned back into logits."""
     check_export: bool = True
     """Export both classes for a trial before the first step, and refuse a generator that can't be exported."""
     generator_conditioning: Literal["auto"] = "auto"

@@ -34,7 +34,7 @@ def name_network(network: nn.Module, named: str) -> None:
 
 
 def is_from_user(error: BaseException) -> bool:
-    """Return False for a Ctrl-C, which is no failure of the code that it interrupts."""
+    """Return False for a Ctrl-C, which is not the fault of the code that it interrupts."""
     if not isinstance(error, KeyboardInterrupt):
         return True
     last = _innermost(error.__traceback__)

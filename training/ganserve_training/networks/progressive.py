@@ -17,9 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.networks.base import Critic, Generator
-from ganserve_training.networks.blocks import LEAK, UpsampleConv, coarsest_side, level_widths, resolution_levels
+from ganserve_training.networks.blocks import (
+    LEAK,
+    UpsampleConv,
+    bound_images,
+    coarsest_side,
+    level_widths,
+    resolution_levels,
+)
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import Shape, UnnormalisedConfig, register_architecture
+from ganserve_training.networks.config import OpenOutputConfig, Shape, UnnormalisedConfig, register_architecture
 from ganserve_training.networks.equalised import equalise, pixel_norm
 from ganserve_training.networks.growth import GrowthConfig
 from ganserve_training.networks.growth_state import GrowthState
@@ -72,6 +79,7 @@ class ProgressiveGenerator(Generator):
         self.to_image = nn.ModuleList(nn.Conv2d(width, shape[0], 1) for width in widths)
         for layer in self.to_image:
             equalise(layer, gain=1.0)
+        self.output_activation = config.output_activation
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002 - concatenated already
         """Map [N, Z + E] to images [N, C, S * 2^L, S * 2^L], about in [-1, 1]."""
@@ -79,6 +87,10 @@ class ProgressiveGenerator(Generator):
         side = self.phase.first_side
         features = _activate(self.stem(pixel_norm(inputs)).view(inputs.shape[0], -1, side, side))
         features = _activate(self.refine(features))
+        return bound_images(self._images(features, level), self.output_activation)
+
+    def _images(self, features: Tensor, level: int) -> Tensor:
+        """Map the coarsest features to images at `level`, which may fade in."""
         for block in self.blocks[: max(level - 1, 0)]:
             features = block(features)
         if level == 0:
@@ -147,7 +159,7 @@ class ProgressiveCritic(Critic):
 
 @register_architecture
 @dataclass(frozen=True, kw_only=True)
-class ProgressiveConfig(UnnormalisedConfig, GrowthConfig):
+class ProgressiveConfig(UnnormalisedConfig, OpenOutputConfig, GrowthConfig):
     """Grown from 4 x 4, or from 7 x 7 for 28 pixels (Karras et al. 2017), for square images of 8 to 512 pixels."""
 
     architecture = "progressive"

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganserve_training.networks.base import Critic, Generator
-from ganserve_training.networks.blocks import LEAK, coarsest_side, level_widths, resolution_levels
+from ganserve_training.networks.blocks import LEAK, bound_images, coarsest_side, level_widths, resolution_levels
 from ganserve_training.networks.conditioning import Conditioning
-from ganserve_training.networks.config import Shape, UnnormalisedConfig, register_architecture
+from ganserve_training.networks.config import OpenOutputConfig, Shape, UnnormalisedConfig, register_architecture
 from ganserve_training.options.checks import refusal
 
 EXPANSION = 2
@@ -84,7 +84,7 @@ class Resample(nn.Module):
 
 
 class R3ganGenerator(Generator):
-    """Scales learned coarse features by the latent, then doubles them; no tanh, no normalisation."""
+    """Scales learned coarse features by the latent, then doubles them, without normalisation."""
 
     def __init__(self, config: R3ganConfig, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__(config, conditioning)
@@ -95,13 +95,14 @@ class R3ganGenerator(Generator):
         self.blocks = nn.ModuleList(_blocks(config, width, levels) for width in widths)
         self.resample = nn.ModuleList(Resample(widths[i], widths[i + 1], double=True) for i in range(levels))
         self.to_image = _init_weight(nn.Conv2d(widths[-1], shape[0], 1, bias=False), 1.0)
+        self.output_activation = config.output_activation
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002 - concatenated already
         """Map [N, Z + E] to images [N, C, H, W]."""
         features = self.blocks[0](self.basis * self.modulation(inputs)[:, :, None, None])
         for resample, blocks in zip(self.resample, self.blocks[1:], strict=True):
             features = blocks(resample(features))
-        return self.to_image(features)
+        return bound_images(self.to_image(features), self.output_activation)
 
 
 class R3ganCritic(Critic):
@@ -129,7 +130,7 @@ class R3ganCritic(Critic):
 
 @register_architecture
 @dataclass(frozen=True, kw_only=True)
-class R3ganConfig(UnnormalisedConfig):
+class R3ganConfig(UnnormalisedConfig, OpenOutputConfig):
     """Residual blocks without normalisation (Huang et al. 2024), for square images of 8 to 512 pixels."""
 
     architecture = "r3gan"

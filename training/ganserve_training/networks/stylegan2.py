@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ganserve_training.networks.base import check_labels
-from ganserve_training.networks.blocks import level_widths
+from ganserve_training.networks.blocks import bound_images, level_widths
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.config import Shape, register_architecture
 from ganserve_training.networks.stylegan2_critic import Stylegan2Critic
@@ -67,6 +67,7 @@ class Synthesis(nn.Module):
             block = SynthesisBlock(inputs, outputs, shape[0], config.w_dim, side, config.activation_clamp)
             self.add_module(f"b{side}", block)
             self._blocks.append(f"b{side}")
+        self.output_activation = config.output_activation
         self.layers = 2 * levels + 2
         """L: number of w's. The image of a block takes the same w as the first convolution of the next."""
         self.noise_sides = tuple(4 << level for level in range(levels + 1) for _ in range(2 if level else 1))
@@ -87,7 +88,7 @@ class Synthesis(nn.Module):
             features, images = block(features, images, styles[:, first : last + 1].unbind(dim=1), given[first:last])
             first = last
         assert images is not None
-        return images
+        return bound_images(images, self.output_activation)
 
     @property
     def constant_noise(self) -> list[Tensor]:
@@ -96,7 +97,7 @@ class Synthesis(nn.Module):
 
 
 class Stylegan2Generator(nn.Module):
-    """Maps latents to w's, and those to images about in [-1, 1], without tanh."""
+    """Maps latents to w's, and those to images about in [-1, 1], without tanh unless asked for."""
 
     def __init__(self, config: Stylegan2Options, shape: Shape, conditioning: Conditioning) -> None:
         super().__init__()

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ganserve_training.errors import ConfigError
-from ganserve_training.networks.config import NetworksConfig, Shape
+from ganserve_training.networks.config import OpenOutputConfig, Shape
 from ganserve_training.options.checks import expect, expect_not_negative, refusal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stylegan2Options(NetworksConfig):
+class Stylegan2Options(OpenOutputConfig):
     """The options of StyleGAN2's networks; `Stylegan2Config` names the networks, too."""
 
     generator_conditioning: Literal["auto", "none", "concatenation"] = "auto"

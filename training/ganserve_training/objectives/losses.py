@@ -145,14 +145,21 @@ class WassersteinLoss(Loss):
 @register_loss
 @dataclass(frozen=True, kw_only=True)
 class HingeLoss(Loss):
-    """Critic: E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))); generator: -E D(G(z)) (Lim & Ye 2017; Miyato et al. 2018)."""
+    """Critic: E max(0, m - D(x)) + E max(0, m + D(G(z))); generator: -E D(G(z)) (Lim & Ye 2017; Miyato et al. 2018)."""
 
     name = "hinge"
     has_zero = True
 
+    margin: float = 1.0
+    """m: scores of real samples above it, and of generated ones below minus it, satisfy the critic; 1 in the papers."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect(self.margin > 0.0, "loss.margin", self.margin, "positive")
+
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-        """Return how far scores fall short of a margin of 1, on real plus on generated samples."""
-        return F.relu(1.0 - real_scores).mean() + F.relu(1.0 + fake_scores).mean()
+        """Return how far scores fall short of the margin, on real plus on generated samples."""
+        return F.relu(self.margin - real_scores).mean() + F.relu(self.margin + fake_scores).mean()
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:  # noqa: ARG002
         """Return minus the mean score."""

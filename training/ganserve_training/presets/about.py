@@ -9,7 +9,7 @@ LISTED: dict[str, str] = {
     "infogan": "the same: codes that gain a meaning (InfoGAN)",
     "wgan-gp": "handwritten digits by label: Wasserstein, gradient penalty",
     "acgan": "the same: an auxiliary classifier (AC-GAN)",
-    "sngan": "the same: residual, spectral norm, hinge, projection",
+    "sngan": "the same: spectral norm, hinge, projection (SNGAN)",
     "r3gan": "the same: R3GAN, relativistic pairs, R1 and R2",
     "stylegan2-32": "the same: StyleGAN2, styles and noise",
     "stylegan2-256": "your pictures, 256 x 256: StyleGAN2 on a GPU",

@@ -35,7 +35,7 @@ DIGITS = TrainConfig(
 )
 """Conditional, in about a minute on one core.
 
-Tried at equal processor time: twice the width is no better; learning rate 3e-3 beats 1e-3; gamma 0.3 gives cleaner
+Tried at equal processor time: twice the width is not better; learning rate 3e-3 beats 1e-3; gamma 0.3 gives cleaner
 labels than 1 and more variety than 0.1; shifts by a pixel cost 3 % of GAN-train; more steps bring nothing.
 """
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from ganserve_training.config import TrainConfig
 from ganserve_training.config.fitting import Fit
 from ganserve_training.data import Samples, load_split
+from ganserve_training.data.extremes import extreme_share
 from ganserve_training.errors import ConfigError
 from ganserve_training.run.distributed import Processes
 from ganserve_training.run.healing import Treatment
@@ -23,7 +24,7 @@ class FirstWeights:
 
     generator: Mapping[str, Tensor]
     averaged: Mapping[str, Tensor]
-    """Of the averaged generator."""
+    """Weights of the averaged generator."""
     critic: Mapping[str, Tensor]
 
 
@@ -51,7 +52,7 @@ def begin_with_weights(
     with folder.locked():
         samples = load_split(config.data, "train")
         _check(samples, label_count)
-        fitted = fit.to_data(config, samples.info, len(samples)) if fit is not None else None
+        fitted = None if fit is None else fit.to_data(config, samples.info, len(samples), extreme_share(samples))
         config = config if fitted is None else fitted.config
         quiet = Console(quiet=True)
         loop = RunLoop(Treatment.of(config, None), folder, samples, Processes(), quiet, lambda: None)

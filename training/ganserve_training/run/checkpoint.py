@@ -183,7 +183,7 @@ def read_state(path: Path, *, on_disk: bool = False) -> dict[str, Any]:
         on_disk: Leave the tensors there until they are used.
 
     Raises:
-        CheckpointError: It is no such file, or damaged.
+        CheckpointError: It is not a checkpoint, or is damaged.
     """
     with reading(path, "a checkpoint", CheckpointError):
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=on_disk)

@@ -67,5 +67,5 @@ class ProgressPictures:
 
     @property
     def _row_names(self) -> tuple[str, ...]:
-        """Return the names of labels, one a row; empty: rows are no labels."""
+        """Return the names of labels, one a row; empty: rows are not labels."""
         return self._trainer.label_names[: self._rows]

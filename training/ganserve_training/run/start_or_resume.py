@@ -14,6 +14,7 @@ from ganserve_training.config.fitting import Fit
 from ganserve_training.config.serialisation import check_same_config
 from ganserve_training.data import load_split
 from ganserve_training.data.describe_samples import describe_samples
+from ganserve_training.data.extremes import extreme_share
 from ganserve_training.errors import CheckpointError, ConfigChangedError, ConfigError
 from ganserve_training.files import reading, remove_temporary_files
 from ganserve_training.networks.own_code import failures_told
@@ -115,7 +116,9 @@ def train(
             return RunResult(step, step, 0.0, stopped=step < config.steps, steps=config.steps)
         processes = processes or open_processes(device)
         samples = load_split(config.data, "train", report=lambda bad: say(console, f"skipped: {bad.message()}"))
-        fitted = fit.to_data(config, samples.info, len(samples)) if fit is not None and is_new else None
+        fitted = None
+        if fit is not None and is_new:
+            fitted = fit.to_data(config, samples.info, len(samples), extreme_share(samples))
         config = config if fitted is None else fitted.config
         with cpu_threads(threads or default_threads(samples.info)):
             first_step, started, cpu_started = step, time.perf_counter(), time.process_time()

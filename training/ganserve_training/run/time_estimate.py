@@ -25,7 +25,7 @@ class Estimate:
     _started: float = field(default_factory=time.perf_counter)
 
     def is_due(self, step: int) -> bool:
-        """Return whether to tell it after this step."""
+        """Return whether to print the estimate after this step."""
         return step - self.first_step == TOLD_AFTER_STEPS and step < self.steps
 
     def sentence(self, step: int) -> str:

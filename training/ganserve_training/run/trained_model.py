@@ -43,7 +43,7 @@ class TrainedModel:
     metrics: dict[str, float]
     """Figures of `ganserve evaluate` for this checkpoint; empty if it was not evaluated."""
     metrics_problem: str = ""
-    """Why the figures can't be read; empty: they can, or there are none."""
+    """Reason why the figures can't be read; empty: they can, or there are none."""
 
 
 @failures_told()

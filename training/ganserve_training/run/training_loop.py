@@ -73,7 +73,7 @@ class RunLoop:
 
         Raises:
             DataError: The data differ from those of the checkpoint.
-            CheckpointError: It doesn't fit the networks, or is no checkpoint of a run.
+            CheckpointError: It doesn't fit the networks, or is not a checkpoint of a run.
         """
         with reading(checkpoint.path, "a checkpoint of ganserve", CheckpointError):
             self._resume(checkpoint)

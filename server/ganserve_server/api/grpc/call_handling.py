@@ -119,7 +119,7 @@ class CallHandler(grpc.GenericRpcHandler):
         method = details.method
         handler = next(filter(None, (service.service(details) for service in self._services)), None)
         rule = RULES.get(method)
-        if handler is None or rule is None:  # whoever adds a method says who may call it
+        if handler is None or rule is None:  # a new method needs a rule
             return None
         if method.startswith(_STANDARD_SERVICES):
             wrapped = self._wrap_standard(handler, method, rule)
@@ -266,7 +266,7 @@ class CallHandler(grpc.GenericRpcHandler):
         reading: asyncio.Future[Any] | None = None
         try:
             while True:
-                reading = asyncio.ensure_future(anext(requests, None))
+                reading = asyncio.ensure_future(self._gate.stalls.read_next(call, requests))
                 await asyncio.wait((reading, drained), return_when=asyncio.FIRST_COMPLETED)
                 if not reading.done():
                     raise UnavailableError(NO_MORE_REQUESTS)
@@ -287,8 +287,8 @@ class CallHandler(grpc.GenericRpcHandler):
         reader, gate, guard = MessageReader(handler), self._gate, self._guard
         assert not handler.request_streaming or handler.response_streaming, "no standard method is stream to unary"
 
-        async def read_all(requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-            async for request in requests:
+        async def read_all(call: Call, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+            while (request := await gate.stalls.read_next(call, requests)) is not None:
                 yield await reader.read(request)
 
         async def begin(call: Call, requests: Any, context: Context) -> Any:
@@ -301,7 +301,7 @@ class CallHandler(grpc.GenericRpcHandler):
                 gate.received(call, len(data))
                 return await reader.read(data)
             gate.hold_stream(call)
-            return read_all(requests)
+            return read_all(call, requests)
 
         async def refuse(call: Call, context: Context, error: RequestError) -> Any:
             if isinstance(error, UnauthenticatedError | PermissionDeniedError):

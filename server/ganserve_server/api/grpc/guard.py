@@ -41,7 +41,7 @@ class Guard:
         self.denials = Denials()
         """Calls, and requests of streams, that an identity's roles did not allow."""
         self.quotas = Quotas()
-        """What each caller has used."""
+        """Usage of each caller."""
         self._authenticator = authenticator
         self._certificates = certificates
         self._open_health = open_health

@@ -56,6 +56,7 @@ _ITEM_BYTES = {
     FieldDescriptor.TYPE_FIXED32: 4,
     FieldDescriptor.TYPE_SFIXED32: 4,
 }
+_MOST_VARINT_BYTES, _PART_BYTES = 10, 2**16
 _CONTINUED = bytes(range(128, 256))  # all bytes of a varint but its last
 
 
@@ -192,12 +193,12 @@ class _Walk:
         if field.packed_bytes is not None:
             if self._quick and stop - at > _QUICK_PACKED_BYTES:
                 raise LargeMessageError
-            if field.most is None or stop - at <= field.most:
-                count = stop - at
-            elif field.packed_bytes:
+            if field.most is None:
+                return
+            if field.packed_bytes:
                 count = (stop - at) // field.packed_bytes
             else:
-                count = len(self._data[at:stop].translate(None, _CONTINUED))
+                count = _varints(self._data, at, stop, field.most - entries.get(tag, 0))
         entries[tag] = count = entries.get(tag, 0) + count
         if field.most is not None and count > field.most:
             raise invalid_field(
@@ -220,6 +221,20 @@ class _Walk:
         if self._quick:
             raise LargeMessageError
         raise _too_many_fields()
+
+
+def _varints(data: bytes, at: int, stop: int, most: int) -> int:
+    """Count packed numbers of 1 to 10 bytes, or find out that there are more than `most`.
+
+    The GIL is held meanwhile.
+    """
+    if stop - at > _MOST_VARINT_BYTES * most:
+        return most + 1
+    count = 0
+    while at < stop and count <= most:
+        count += len(data[at : min(at + _PART_BYTES, stop)].translate(None, _CONTINUED))
+        at += _PART_BYTES
+    return count
 
 
 def _too_many_fields() -> InvalidRequestError:

@@ -25,7 +25,7 @@ from ganserve_server.api.grpc.listeners import EVERYTHING, Listener
 from ganserve_server.api.grpc.open_inference_service import INFERENCE_SERVICE, InferenceServicer
 from ganserve_server.api.grpc.reflection_v1 import REFLECTION_V1, reflection_v1
 from ganserve_server.errors import StartupError
-from ganserve_server.identity.rules import Part
+from ganserve_server.identity.rules import RULES, Part
 from ganserve_server.models.repository import Repository
 from ganserve_server.monitoring.access_log import AccessLevel, AccessLog
 from ganserve_server.monitoring.call_tracking import CallStatistics
@@ -53,8 +53,6 @@ _OPTIONS = (
     ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING_CALLS),
     # Calls that are not read yet hold at most 64 KiB each: gRPC would let fast clients send megabytes.
     ("grpc.http2.bdp_probe", 0),
-    # A port in use is an error: two servers on one port would each get half of the calls.
-    ("grpc.so_reuseport", 0),
     # Clients may ping every 30 s, even between calls. By default gRPC allows one ping in 5 minutes, then sends GOAWAY
     # too_many_pings. (gRPC core calls this GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, with "recv".)
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -79,11 +77,13 @@ class GrpcServer:
         guard: Guard | None = None,
         parts: frozenset[Part] = EVERYTHING,
         tracer: CallTracer | None = None,
+        shares_port: bool = False,
     ) -> None:
         """Make the server; 0 seconds are no limit of a connection's age, or of its calls after that.
 
         With `tls` it encrypts the calls that come over TCP. `guard` knows who may call; without one, everybody may.
         `parts` are those that the address of `bind` answers; `bind_part` opens others. `tracer` traces calls.
+        With `shares_port` other processes listen on the same ports, which somebody has reserved for them.
         """
         limits = limits or Limits()
         self.gate = Gate(limits)
@@ -108,12 +108,14 @@ class GrpcServer:
             for name, seconds in (("age", max_connection_age_s), ("age_grace", max_connection_age_grace_s))
             if seconds
         )
-        self._options = (*_OPTIONS, *bounds, *ages)
+        # A port in use is an error: two servers on one port would each get half of the calls.
+        self._options = (*_OPTIONS, *bounds, *ages, ("grpc.so_reuseport", int(shares_port)))
+        self._shares_port = shares_port
         self._server = self._new_server(parts)
         self._others: list[grpc.aio.Server] = []
         self._parts = parts
         self._health = HealthServicer((GAN_SERVICE, ADMIN_SERVICE, INFERENCE_SERVICE))
-        services = (
+        known = (
             GAN_SERVICE,
             ADMIN_SERVICE,
             INFERENCE_SERVICE,
@@ -121,6 +123,7 @@ class GrpcServer:
             reflection.SERVICE_NAME,
             REFLECTION_V1,
         )
+        services = tuple(name for name in known if "reflection" not in parts or _is_in(name, parts))
         methods: Any = self._handler  # it has the methods of a server that the generated functions call
         health_pb2_grpc.add_HealthServicer_to_server(self._health, methods)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(services), methods)
@@ -135,7 +138,7 @@ class GrpcServer:
 
     @property
     def not_ready_because(self) -> str:
-        """Why calls are not answered now; empty if they are."""
+        """Return the reason why calls are not answered now; empty if they are."""
         if self._drain.announced:
             return "the server is shutting down"
         if not self._started:
@@ -168,7 +171,7 @@ class GrpcServer:
         host, _, port = address.rpartition(":")
         host = host.strip("[]")
         try:
-            number = check_addresses(host, int(port))
+            number = int(port) if self._shares_port else check_addresses(host, int(port))
             bracketed = f"[{host}]" if ":" in host else host
             if self._tls is None:
                 return server.add_insecure_port(f"{bracketed}:{number}")
@@ -233,3 +236,8 @@ class GrpcServer:
         if self._socket is not None:
             self._socket.remove()
         return cut_off
+
+
+def _is_in(service: str, parts: frozenset[Part]) -> bool:
+    """Return whether parts of the server have methods of a service."""
+    return any(rule.parts <= parts for method, rule in RULES.items() if method.startswith(f"/{service}/"))

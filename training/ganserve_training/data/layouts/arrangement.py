@@ -16,7 +16,7 @@ class Arrangement:
     labels: list[str] | None
     """A name for each file; None: they have no labels."""
     how: str
-    """Where the labels come from, in words."""
+    """Origin of the labels, in words."""
     passed_over: list[PassedOver]
     """Pictures that are not taken, and why."""
     used: tuple[str, ...] = ()

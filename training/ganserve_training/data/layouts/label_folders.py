@@ -12,7 +12,7 @@ from ganserve_training.errors import DataError
 def label_folders(tree: Tree, where: str, *, use_labels: bool, is_archive: bool) -> Arrangement:
     """Return the pictures of the training part, with the first folder of each as its label.
 
-    A folder around everything (photos/cat, photos/dog) is no label: it is passed through where it holds two or more
+    A folder around everything (photos/cat, photos/dog) is not a label: it is passed through where it holds two or more
     folders and no picture of its own, in an archive always.
 
     Args:

@@ -32,7 +32,7 @@ class SplitName:
 
 
 def split_of(name: str) -> SplitName | None:
-    """Return the part that a folder's name or a file's, without its ending, stands for; None: it is no such name."""
+    """Return the part that a folder's name or a file's, without its ending, stands for; None: none."""
     match = _NAME.fullmatch(_SHARD.sub("", name))
     if match is None:
         return None

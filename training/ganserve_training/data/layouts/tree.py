@@ -23,7 +23,7 @@ class Tree(Protocol):
     folders: list[str]
     """All folders, in the same form."""
     passed_over: list[PassedOver]
-    """Parts that the tree itself leaves out: repeated links, files that are no files."""
+    """Parts that the tree itself leaves out: repeated links, and entries that are neither files nor folders."""
 
     def name(self, file: str) -> str:
         """Return a file's path for messages."""

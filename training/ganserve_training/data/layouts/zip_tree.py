@@ -22,7 +22,7 @@ class ZipTree:
     """Files in a zip archive.
 
     Raises:
-        DataError: It is no archive, damaged, or encrypted.
+        DataError: It is not an archive, or is damaged or encrypted.
     """
 
     def __init__(self, archive: Path, endings: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ class Inspected:
 
 @lru_cache(maxsize=2)
 def _remembered(_signature: bytes) -> list[Inspected]:
-    """Return the results for a set of unchanged files; whoever gets an empty list fills it."""
+    """Return the results for a set of unchanged files; a caller that gets an empty list fills it."""
     return []
 
 

@@ -1,12 +1,12 @@
 """Compare the server with bare onnxruntime, a bare gRPC echo and a sketch of a server, in one run.
 
-    python benchmarks/serving/peers.py [--rounds 5] [--seconds 3] [--json FILE] [--serve-flags "--workers 1"]
+    python benchmarks/serving/own_cost.py [--rounds 5] [--seconds 3] [--json FILE] [--serve-flags "--workers 1"]
 
 `tiny` is two dense layers, so the server's own cost remains; `g32` is a 32x32x3 generator. One asyncio client keeps C
 requests of n samples in flight over at most four channels; client and server share the machine's cores. The echo
 (`echo.py`) answers the same requests with fixed bytes of the same size, by grpc.aio and uvloop alone. The sketch
 (`sketch.py`) is the smallest server that computes real answers. Bare is a loop of `session.run` with 64 samples a call
-on all cores, without spinning. Rounds alternate; figures are medians.
+on all cores, without spinning. Rounds alternate; figures are medians. `peers` compares with other model servers.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""`ganserve serve --processes N`: several server processes on one port, and the supervisor that makes them one."""
