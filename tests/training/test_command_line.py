@@ -12,7 +12,7 @@ from ganserve_training import PRESETS
 from ganserve_training.commands import evaluate as evaluate_command
 from ganserve_training.commands import report as report_command
 from ganserve_training.commands import train as train_command
-from ganserve_training.commands.familiar_options import ANSWERS
+from ganserve_training.commands.familiar_options import ANSWERS, answer_to
 from ganserve_training.commands.train_options import options_of_config
 from ganserve_training.config import TrainConfig
 from ganserve_training.config.serialisation import flat_config
@@ -238,6 +238,7 @@ def test_answers_to_familiar_options_name_options_that_exist() -> None:
     told = {flag for answer in ANSWERS.values() for flag in re.findall(r"--[a-z0-9.-]+[a-z0-9]", answer)}
     assert told - {"--processes"} <= flags | {flag.removesuffix(".start") for flag in flags}
     assert ANSWERS.keys().isdisjoint(flags)
+    assert {answer_to(flag) for flag in ("--img-size", "--imgsize", "--IMG_SIZE")} == {"--data.size"}
 
 
 def test_the_list_of_options_is_up_to_date() -> None:

@@ -291,7 +291,7 @@ def test_parquet_labels_are_text_or_integers_without_gaps(tmp_path: Path) -> Non
     assert parquet(write_parquet(path, pixels, dictionary)).info.label_names == ("x", "y")
     with pytest.raises(DataError, match="row 2 has no label"):
         parquet(write_parquet(path, pixels, ["a", "a", None, "b"]))
-    with pytest.raises(DataError, match=r"integers or text .got float64"):
+    with pytest.raises(DataError, match=r"integers or text \(got float64\)"):
         parquet(write_parquet(path, pixels, [0.5, 1.0, 1.0, 1.0]))
 
 

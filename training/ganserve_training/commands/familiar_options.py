@@ -1,9 +1,5 @@
 """Answer options of other programs that people try first with what to use here."""
 
-from collections.abc import Iterable
-
-from ganserve._command_framework.options import UsageError
-
 
 def _both(end: str) -> str:
     return f"--optimisers.generator.{end} and --optimisers.critic.{end}"
@@ -47,10 +43,9 @@ _RIGHT = {
     "the same command as before: it continues the run of --out": "resume continue resume-from",
 }
 ANSWERS = {f"--{name}": right for right, names in _RIGHT.items() for name in names.split()}
+_COMPACT = {name.replace("-", ""): right for name, right in ANSWERS.items()}
 
 
-def refuse_familiar(words: Iterable[str]) -> None:
-    """Raise UsageError for the first option that only other programs have, with what to use instead."""
-    for name in (word.partition("=")[0].replace("_", "-") for word in words):
-        if name in ANSWERS:
-            raise UsageError(f"{name}: no such option. Use {ANSWERS[name]}.")
+def answer_to(flag: str) -> str | None:
+    """Return what to use in place of a familiar flag, however it is hyphenated: --imgsize, --num_epochs, --LR."""
+    return ANSWERS.get(flag) or _COMPACT.get(flag.lower().replace("-", "").replace("_", ""))
