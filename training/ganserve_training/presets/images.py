@@ -1,6 +1,6 @@
 """The literature's recipes for images, on 5,000 of MNIST's digits, 32 x 32 gray.
 
-Each takes at most five minutes of one core; benchmarks/presets has five seeds of each. DCGAN, WGAN, WGAN-GP and
+Each takes at most five minutes of one core; docs/results.md says how good each is. DCGAN, WGAN, WGAN-GP and
 progressive growing learn without labels, as in their papers.
 """
 
