@@ -6,7 +6,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from ganserve_server.models.repository import Repository
 from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
 from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
+from ganserve_server.monitoring.logs import announcer
 from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
 from ganserve_server.pictures.marks import Marking
 from ganserve_server.protection import Protection
@@ -39,7 +39,7 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
     Raises StartupError if the server cannot start with this configuration.
     """
     config = configuration.config
-    say = announcer(config)
+    say = announcer(config.log_format, _log)
     check_folder(config)  # Before anything is printed.
     check_exposure(config)
     protection = Protection(config)
@@ -129,11 +129,6 @@ async def run_until(
         end_now()
 
 
-def announcer(config: ServerConfig) -> Callable[[str], None]:
-    """Return the function that tells the user something: to stdout, or in JSON logs."""
-    return _log_lines if config.log_format == "json" else _print
-
-
 def bind_parts(config: ServerConfig, server: GrpcServer) -> str:
     """Open the addresses of parts that have their own, and return a line about each."""
     addresses: dict[str, list[str]] = {}
@@ -202,13 +197,3 @@ def end_now(code: int = _CUT_OFF) -> None:
     """End the process at once: a normal exit would wait for threads in onnxruntime, which cannot be interrupted."""
     logging.shutdown()
     os._exit(code)
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
-
-
-def _log_lines(text: str) -> None:
-    for line in text.splitlines():
-        _log.info("%s", line)

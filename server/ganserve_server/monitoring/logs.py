@@ -4,6 +4,7 @@ import datetime
 import json
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any, Literal
 
 from ganserve_server.monitoring.call_tracking import current_call
@@ -28,6 +29,20 @@ def set_up_logging(level: str, log_format: LogFormat) -> None:
     handler.addFilter(_add_request_id)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+
+
+def announcer(log_format: LogFormat, log: logging.Logger) -> Callable[[str], None]:
+    """Return the function that tells the user something: to stdout, or line by line to a JSON log."""
+
+    def log_lines(text: str) -> None:
+        for line in text.splitlines():
+            log.info("%s", line)
+
+    def show(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    return log_lines if log_format == "json" else show
 
 
 def name_process(number: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector
 
 from ganserve_server.exposure import check_exposure
 from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
+from ganserve_server.monitoring.logs import announcer
 from ganserve_server.processes.metrics import ServiceCollector
 from ganserve_server.processes.ports import ReservedPort
 from ganserve_server.processes.supervisor import Supervisor
@@ -36,7 +36,7 @@ async def serve(configuration: Configuration, processes: int, why: str = "") -> 
         config = _with_ports(config, stack)
         folder = stack.enter_context(weights_folder())
         supervisor = Supervisor(replace(config, processes=1, metrics_port=None), processes, folder)
-        say = _log_lines if config.log_format == "json" else _print
+        say = announcer(config.log_format, _log)
         protection = Protection(config)
         async with _monitored(config, supervisor, protection, say):
             say(configuration.report())
@@ -108,13 +108,3 @@ async def _take_snapshots(supervisor: Supervisor) -> None:
     while True:
         await asyncio.sleep(_SNAPSHOT_EVERY_S)
         await asyncio.to_thread(supervisor.fleet.snapshots)
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
-
-
-def _log_lines(text: str) -> None:
-    for line in text.splitlines():
-        _log.info("%s", line)
