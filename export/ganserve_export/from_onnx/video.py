@@ -33,7 +33,7 @@ class Video:
 
     @classmethod
     def of(cls, shape: list[int], served: VideoForm) -> Video | None:
-        """Return the form of videos of this shape; None: it is no video."""
+        """Return the form of videos of this shape; None: it is not a video."""
         for form, places in AXES.items():
             _, frames, channels, height, width = (shape[place] for place in places)
             gray_or_colours = channels <= _MOST_CHANNELS if form != "[N, T, C, H, W]" else channels in (1, 3)
