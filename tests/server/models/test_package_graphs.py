@@ -108,10 +108,10 @@ def wrong_probabilities() -> onnx.ModelProto:
         (
             UNCONDITIONAL,
             {"generator.onnx": other_shape_when_run()},
-            r"trial run with 1 samples failed: generator\.onnx gave samples as uint8 \[2, 8, 8, 1\]; expected",
+            r"trial run with 1 sample failed: generator\.onnx gave samples as uint8 \[2, 8, 8, 1\]; expected",
         ),
         (VECTOR, {"generator.onnx": dividing_by_zero()}, r"gave samples that is not finite"),
-        (UNCONDITIONAL, {"generator.onnx": failing_when_run()}, r"trial run with 1 samples failed: generator\.onnx"),
+        (UNCONDITIONAL, {"generator.onnx": failing_when_run()}, r"trial run with 1 sample failed: generator\.onnx"),
         (
             UNCONDITIONAL,
             {"generator.onnx": looking_across_its_batch()},
@@ -182,7 +182,7 @@ def test_more_labels_than_the_graph_takes_are_refused(tmp_path: Path) -> None:
     load(tmp_path / "tiny" / "1")
     more = edited(lambda spec: (spec.label_names.append("one too many"), spec.score.calibration.intercepts.append(0)))
     more(tmp_path / "tiny" / "1")
-    with pytest.raises(PackageError, match="trial run with 1 samples failed"):
+    with pytest.raises(PackageError, match="trial run with 1 sample failed"):
         load(tmp_path / "tiny" / "1")
 
 
