@@ -19,6 +19,7 @@ from ganserve_server.identity.identity import Identity
 from ganserve_server.identity.jwts import Issuer
 from ganserve_server.identity.settings_file import Identities, read_identities
 from ganserve_server.identity.tokens import MOST_BYTES, digest
+from ganserve_server.setting_files import FileSignature, file_signature, warn_if_open
 
 _BEARER = re.compile(r"(?i:bearer) ([!-~]+)")
 _MOST_REMEMBERED = 4096
@@ -35,6 +36,9 @@ class Authenticator:
         """
         self._file = file
         self._signature = self._file_signature()
+        self._problem = ""
+        if file is not None:
+            warn_if_open("--identities", file, secret=False)
         self._identities: Identities | None = None if file is None else read_identities(file)
         self._issuers = self._issuers_of(self._identities)
         self._proven: dict[bytes, tuple[Identity, Issuer, int]] = {}
@@ -55,13 +59,15 @@ class Authenticator:
         before = self._signature, [issuer.changes for issuer in self._issuers.values()]
         signature = self._file_signature()
         if self._file is not None and signature != self._signature:
-            self._signature = signature
             try:
                 identities = read_identities(self._file)
                 issuers = self._issuers_of(identities)
-            except StartupError as error:
-                _log.warning("the identities in use stay: %s", error)
+            except StartupError as error:  # the next look tries again: a file of an issuer's keys may be missing
+                if str(error) != self._problem:
+                    self._problem = str(error)
+                    _log.warning("the identities in use stay: %s", error)
             else:
+                self._signature, self._problem = signature, ""
                 self._identities, self._issuers = identities, issuers
                 self._certificates.clear()
                 _log.info("new identities are in use: %d tokens, %d issuers", len(identities.tokens), len(issuers))
@@ -154,14 +160,8 @@ class Authenticator:
             issuers[settings.issuer] = old if old and old.settings == settings else Issuer(settings)
         return issuers
 
-    def _file_signature(self) -> object:
-        if self._file is None:
-            return None
-        try:
-            status = self._file.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
+    def _file_signature(self) -> FileSignature:
+        return None if self._file is None else file_signature(self._file)
 
 
 def _issuer_of(token: str) -> str:

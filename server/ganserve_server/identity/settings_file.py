@@ -97,9 +97,15 @@ def read_identities(file: Path) -> Identities:
         if digest in tokens:
             raise reader.wrong(place, "sha256", "is that of another entry. Make a token for each.")
         tokens[digest] = identity
+    issuers: dict[str, IssuerSettings] = {}
+    for place, entry in reader.entries(table, "issuers"):
+        settings = _issuer(reader, place, entry)
+        if settings.issuer in issuers:
+            raise reader.wrong(place, "issuer", f"{settings.issuer!r} is that of another entry. Give each issuer once.")
+        issuers[settings.issuer] = settings
     return Identities(
         tokens=tokens,
-        issuers=[_issuer(reader, place, entry) for place, entry in reader.entries(table, "issuers")],
+        issuers=list(issuers.values()),
         certificates=[_certificate(reader, place, entry) for place, entry in reader.entries(table, "certificates")],
         quotas=read_quotas(table.get("quotas", {}), reader.wrong),
     )
