@@ -333,3 +333,15 @@ def test_the_command(client: Client, server: str, tmp_path: Path) -> None:
     assert code == 1
     assert re.search(r"label \\x9b31m\\u202eevil", out), out
     assert run("verify", "r.png", "--control", "c0")[0] == 2
+    (tmp_path / "cut.png").write_bytes((tmp_path / "x.png").read_bytes()[:99])
+    code, out, err = run("verify", "cut.png")
+    assert (code, out) == (2, "")
+    assert "FILE cut.png: cannot be read as a picture" in err
+    code, out, err = run("verify", "cut.png", "x.png")
+    assert (code, err) == (1, "")
+    assert re.findall(r"^(UNREADABLE|EXACT) +(\S+):", out, re.MULTILINE) == [
+        ("UNREADABLE", "cut.png"),
+        ("EXACT", "x.png"),
+    ]
+    code, out, _ = run("verify", "cut.png", "x.png", "--json")
+    assert [each["likeness"] for each in json.loads(out)] == ["unreadable", "exact"]
