@@ -53,7 +53,8 @@ def nearest(given: npt.NDArray[np.uint8], candidates: npt.NDArray[np.uint8]) -> 
     count = len(given)
     tries = candidates.reshape(-1, *given.shape)
     distances = np.stack([_differences(given, each).reshape(count, -1).mean(axis=1) for each in tries])
-    return distances.argmin(axis=0) * count + np.arange(count)
+    places: npt.NDArray[np.intp] = distances.argmin(axis=0) * count + np.arange(count)
+    return places
 
 
 def is_copy(
