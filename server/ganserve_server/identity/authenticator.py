@@ -17,7 +17,7 @@ from ganserve_server.errors import StartupError, UnauthenticatedError
 from ganserve_server.identity.certificates import identity_of
 from ganserve_server.identity.identity import Identity
 from ganserve_server.identity.jwts import Issuer
-from ganserve_server.identity.settings_file import Identities, read_identities
+from ganserve_server.identity.settings_file import Identities, quotas_of_nobody, read_identities
 from ganserve_server.identity.tokens import MOST_BYTES, digest
 from ganserve_server.setting_files import FileSignature, file_signature, warn_if_open
 
@@ -40,6 +40,7 @@ class Authenticator:
         if file is not None:
             warn_if_open("--identities", file, secret=False)
         self._identities: Identities | None = None if file is None else read_identities(file)
+        self._warn_of_quotas()
         self._issuers = self._issuers_of(self._identities)
         self._proven: dict[bytes, tuple[Identity, Issuer, int]] = {}
         self._certificates: dict[bytes, Identity] = {}
@@ -70,6 +71,7 @@ class Authenticator:
                 self._signature, self._problem = signature, ""
                 self._identities, self._issuers = identities, issuers
                 self._certificates.clear()
+                self._warn_of_quotas()
                 _log.info("new identities are in use: %d tokens, %d issuers", len(identities.tokens), len(issuers))
         for issuer in list(self._issuers.values()):
             issuer.look()
@@ -95,6 +97,10 @@ class Authenticator:
         except UnauthenticatedError:
             return False
         return now.name == identity.name and now.roles >= identity.roles and now.models == identity.models
+
+    def _warn_of_quotas(self) -> None:
+        for name in () if self._identities is None else quotas_of_nobody(self._identities):
+            _log.warning("--identities %s: quotas.callers: no token or certificate has the name %r", self._file, name)
 
     def _identify(self, metadata: Iterable[tuple[str, Any]], certificate: bytes | None) -> Identity:
         values = [value for key, value in metadata if key == "authorization"]

@@ -111,6 +111,18 @@ def read_identities(file: Path) -> Identities:
     )
 
 
+def quotas_of_nobody(identities: Identities) -> list[str]:
+    """Return the names that have a quota and that nobody has; those of JWTs are not known in advance."""
+    names = {each.name for each in identities.tokens.values()} | {
+        each.identity.name for each in identities.certificates
+    }
+    return [
+        name
+        for name in identities.quotas.callers
+        if name not in names and not (identities.issuers and name.startswith("jwt:"))
+    ]
+
+
 class _Reader:
     """Reads tables, and says where one is wrong."""
 

@@ -309,6 +309,12 @@ def test_a_wrong_file_is_read_again_until_it_is_right(file: CallerFile, caplog: 
     assert [issuer.issuer for issuer in authenticator.identities.issuers] == ["https://a"]
 
 
+def test_quotas_of_nobody_are_logged(file: CallerFile, caplog: pytest.LogCaptureFixture) -> None:
+    file.add("app", entry("app", '["sample"]') + "[quotas.callers.app]\n[quotas.callers.ap]\n")
+    Authenticator(file.file)
+    assert caplog.messages == [f"--identities {file.file}: quotas.callers: no token or certificate has the name 'ap'"]
+
+
 def test_files_that_everybody_can_change_are_logged(file: CallerFile, caplog: pytest.LogCaptureFixture) -> None:
     file.file.chmod(0o644)
     Authenticator(file.file)
