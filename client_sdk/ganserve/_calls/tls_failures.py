@@ -48,6 +48,7 @@ def tls_failure(details: str, endpoint: Endpoint) -> str:
     if any(word in said for word in _CLOSED):
         return (
             f"{server} closed the connection: if it wants a client's certificate, give one that it trusts and that has "
-            "not expired by TLS(certificate=…, key=…), --tls-client-certificate and --tls-client-key, or their variables"
+            "not expired by TLS(certificate=…, key=…), by --tls-client-certificate and --tls-client-key, or by their "
+            "variables"
         )
     return ""

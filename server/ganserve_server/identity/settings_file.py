@@ -79,6 +79,11 @@ class Identities:
     certificates: Sequence[CertificateRule]
     quotas: QuotaSettings
 
+    @property
+    def anybody(self) -> bool:
+        """True if it names anybody."""
+        return bool(self.tokens or self.issuers or self.certificates)
+
 
 def read_identities(file: Path) -> Identities:
     """Return the content of a file; raise StartupError, which says where it is wrong, and shows no secret."""

@@ -309,6 +309,24 @@ def test_a_wrong_file_is_read_again_until_it_is_right(file: CallerFile, caplog: 
     assert [issuer.issuer for issuer in authenticator.identities.issuers] == ["https://a"]
 
 
+def test_a_file_that_is_being_written_locks_nobody_out(file: CallerFile) -> None:
+    file.add("app", entry("app", '["sample"]', token="right"))
+    authenticator = Authenticator(file.file)
+    text = file.file.read_text()
+    for part in ("", "# A comment, ", text[:50]):
+        file.file.write_text(part)
+        authenticator.look()
+        authenticator.identify(header("right"), None)
+    file.file.write_text(text)
+    authenticator.look()
+    authenticator.identify(header("right"), None)
+    file.file.write_text("")
+    assert not authenticator.look()
+    assert authenticator.look(), "it stays empty"
+    with pytest.raises(UnauthenticatedError):
+        authenticator.identify(header("right"), None)
+
+
 def test_quotas_of_nobody_are_logged(file: CallerFile, caplog: pytest.LogCaptureFixture) -> None:
     file.add("app", entry("app", '["sample"]') + "[quotas.callers.app]\n[quotas.callers.ap]\n")
     Authenticator(file.file)
