@@ -31,6 +31,7 @@ _ALGORITHMS: dict[str, tuple[str, ...]] = {
     "Ed25519": ("EdDSA",),
     "Ed448": ("EdDSA",),
 }
+_LEAST_RSA_BITS = 2048
 _CLAIMS = ["exp", "iss", "aud", "sub"]
 _LEEWAY_S = 10.0  # between this machine's clock and the issuer's
 _SUBJECT = re.compile(r"[!-~]{1,128}")
@@ -200,6 +201,8 @@ def _read_keys(data: bytes) -> _Keys:
             key = jwt.PyJWK(entry, algorithm=algorithms[0]).key
         except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
             raise ValueError(f"has a key that is wrong: {error}") from error
+        if getattr(key, "key_size", _LEAST_RSA_BITS) < _LEAST_RSA_BITS and algorithms[0] in _ALGORITHMS["RSA"]:
+            continue  # RFC 7518, section 3.3: others could find its private key
         name = entry.get("kid")
         if name is not None and not isinstance(name, str):
             raise ValueError("has a key whose kid is not a text")
@@ -207,7 +210,7 @@ def _read_keys(data: bytes) -> _Keys:
         if len(same_name) < _MOST_OF_ONE_NAME:
             same_name.append((key, algorithms))
     if not keys:
-        raise ValueError("has no public key for signatures (RSA, EC or Ed25519)")
+        raise ValueError(f"has no public key for signatures (RSA of at least {_LEAST_RSA_BITS} bits, EC or Ed25519)")
     return keys
 
 
