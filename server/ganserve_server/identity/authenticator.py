@@ -166,7 +166,9 @@ class Authenticator:
         """Return the issuers of a file; those whose settings stay the same keep their keys."""
         known: dict[str, Issuer] = getattr(self, "_issuers", {})
         issuers: dict[str, Issuer] = {}
-        for settings in () if identities is None else identities.issuers:
+        given = () if identities is None else identities.issuers
+        # Files first: if one is wrong, which each look tries again, no address is asked in vain.
+        for settings in sorted(given, key=lambda each: "://" in each.keys):
             old = known.get(settings.issuer)
             issuers[settings.issuer] = old if old and old.settings == settings else Issuer(settings)
         return issuers
