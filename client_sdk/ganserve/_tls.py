@@ -23,6 +23,7 @@ _VARIABLES = {
     "server_name": "GANSERVE_TLS_SERVER_NAME",
 }
 _SWITCH = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
+_UTF8_MARK = b"\xef\xbb\xbf"  # begins files of some editors; gRPC does not read behind it
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 
 _Path: TypeAlias = "str | os.PathLike[str]"
@@ -114,7 +115,7 @@ def _contents(name: str, file: _File) -> bytes | None:
     if not isinstance(file, str | os.PathLike):
         raise InvalidRequest.of(name, f"is {kind_of(file)}; expected the path of a PEM file")
     try:
-        return Path(file).read_bytes()
+        return Path(file).read_bytes().removeprefix(_UTF8_MARK)
     except OSError as error:
         raise InvalidRequest.of(name, f"is {str(file)!r}; does not open: {error.strerror}") from error
 

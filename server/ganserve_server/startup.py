@@ -14,6 +14,7 @@ from ganserve_server.models.repository import Repository
 from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.pictures.marks import Marking
 from ganserve_server.queue.options import INLINE_BELOW_S, BatchConfig
+from ganserve_server.setting_files import warn_if_open
 from ganserve_server.settings import ServerConfig
 
 _SMALL_BATCH_SIZE = 256
@@ -32,6 +33,7 @@ def marking_of(config: ServerConfig) -> Marking:
         raise StartupError(f"--c2pa-certificate {config.c2pa_certificate}: {error}.") from error
     except SigningError as error:
         raise StartupError(f"--c2pa-{error.argument} {error}") from error
+    warn_if_open("--c2pa-key", config.c2pa_key, secret=True)
     return Marking(on=True, signer=signer)
 
 

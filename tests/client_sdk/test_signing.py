@@ -54,8 +54,12 @@ def active_manifest(file: bytes, form: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
-def test_the_server_signs_its_pictures(repository: Path, pair: Pair, form: str) -> None:
+def test_the_server_signs_its_pictures(
+    repository: Path, pair: Pair, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair.key.chmod(0o644)
     marking = marking_of(ServerConfig(c2pa_certificate=pair.certificate, c2pa_key=pair.key))
+    assert f"--c2pa-key {pair.key}: every user of this machine can read it" in caplog.text
     encoding = tensor_pb2.Encoding.Value(f"ENCODING_{form}")
     with core(repository) as unsigned:
         gan = GanService(unsigned.repository, marking=marking)

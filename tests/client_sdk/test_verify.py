@@ -279,6 +279,27 @@ def test_grids_without_a_mark_are_verified_by_their_layout(client: Client) -> No
     assert client.verify(half.getvalue()).likeness in ("exact", "changed")
 
 
+@pytest.mark.parametrize("labels", [None, "two", ["one", "one", "two", "two", "two"]])
+def test_grids_that_lost_their_layout_are_found_by_their_size(client: Client, labels: Any) -> None:
+    batch = client.sample(5, labels, model="gray", seed=3)
+    png = batch.grid_png()
+    with Image.open(io.BytesIO(png)) as image:
+        pixels = np.asarray(image)
+        xmp = str(image.info["XML:com.adobe.xmp"]).encode()
+    bare = written(pixels[..., None], "PNG")
+    verdict = client.verify(bare, model="gray", seed=3)
+    assert (verdict.likeness, verdict.exact_samples, verdict.labels) == ("exact", 5, batch.label_names)
+    assert any("it has no layout; by its size it is a grid of" in note for note in verdict.notes)
+    assert client.verify(bare, model="gray", seed=4).likeness == "different"
+    assert client.verify(written(pixels[..., None], "JPEG", xmp, quality=90)).likeness == "changed"
+    assert client.verify(written(pixels[..., None], "WEBP", xmp, lossless=True)).likeness == "exact"
+    later = client.sample(4, "two", model="gray", seed=3, offset=8).grid_png(mark=False)
+    assert client.verify(later, model="gray", seed=3, index=8, label="two").likeness == "exact"
+    cut = client.verify(written(pixels[:-9, ..., None], "PNG", xmp))
+    assert cut.likeness == "unknown"
+    assert "a grid that has lost its layout" in cut.reason
+
+
 def test_the_command(client: Client, server: str, tmp_path: Path) -> None:
     def run(*arguments: str) -> tuple[int, str, str]:
         done = ganserve(*arguments, folder=tmp_path, GANSERVE_TARGET=server)
@@ -312,3 +333,15 @@ def test_the_command(client: Client, server: str, tmp_path: Path) -> None:
     assert code == 1
     assert re.search(r"label \\x9b31m\\u202eevil", out), out
     assert run("verify", "r.png", "--control", "c0")[0] == 2
+    (tmp_path / "cut.png").write_bytes((tmp_path / "x.png").read_bytes()[:99])
+    code, out, err = run("verify", "cut.png")
+    assert (code, out) == (2, "")
+    assert "FILE cut.png: cannot be read as a picture" in err
+    code, out, err = run("verify", "cut.png", "x.png")
+    assert (code, err) == (1, "")
+    assert re.findall(r"^(UNREADABLE|EXACT) +(\S+):", out, re.MULTILINE) == [
+        ("UNREADABLE", "cut.png"),
+        ("EXACT", "x.png"),
+    ]
+    code, out, _ = run("verify", "cut.png", "x.png", "--json")
+    assert [each["likeness"] for each in json.loads(out)] == ["unreadable", "exact"]

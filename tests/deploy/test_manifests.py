@@ -151,6 +151,7 @@ def test_settings_and_gpus_reach_the_server() -> None:
     [
         ({"tls": {"secret": ""}}, "Give both; or tls.secret with tls.clientCa; or accept it with insecure: true"),
         ({"identities": {"secret": ""}}, "tls.secret, identities.secret: one is empty"),
+        ({"settings": {"open_health": False}}, "settings.open_health: is false, but the kubelet's probes"),
         ({"insecure": True}, "insecure: is true, but tls.secret and identities.secret protect"),
         ({"packages": {"volume": None}}, "packages.volume: is empty, and so is packages.image"),
         ({"settings": {"host": "0.0.0.0"}}, "invalid propertyName 'host'"),

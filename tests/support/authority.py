@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -55,13 +56,14 @@ class Authority:
         to_days: float = 5,
         file: str | None = None,
         pictures: bool = False,
+        key: CertificateIssuerPrivateKeyTypes | None = None,
     ) -> Pair:
         """Return a certificate for host names and IP addresses; it is valid for some days around now.
 
-        With `pictures` it is for C2PA's signatures.
+        With `pictures` it is for C2PA's signatures. Its key is a new one of P-256, unless `key` is given.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])
         builder = _builder(subject, self._name, key, from_days, to_days)
         others: list[x509.GeneralName] = [_general(each) for each in names]
         if uri is not None:
@@ -77,7 +79,7 @@ class Authority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, from_days: float, to_days: float
+    subject: x509.Name, issuer: x509.Name, key: CertificateIssuerPrivateKeyTypes, from_days: float, to_days: float
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return x509.CertificateBuilder(
@@ -91,7 +93,7 @@ def _builder(
 
 
 def _for_pictures(
-    builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey, authority: ec.EllipticCurvePrivateKey
+    builder: x509.CertificateBuilder, key: CertificateIssuerPrivateKeyTypes, authority: ec.EllipticCurvePrivateKey
 ) -> x509.CertificateBuilder:
     """Add what C2PA asks of a certificate (C2PA Technical Specification, "X.509 certificates")."""
     usage = dict.fromkeys(

@@ -13,7 +13,7 @@ from google.protobuf import json_format
 
 from ganserve._argument_checks import MAX_INDEX, check_integer
 from ganserve._calls.arrays import to_tensor
-from ganserve._calls.labels import label_fields
+from ganserve._calls.labels import LabelFields, label_fields
 from ganserve._calls.requests import sample_request
 from ganserve._errors import InvalidRequest
 from ganserve._marks.mark import request_options
@@ -93,7 +93,8 @@ class Redrawing:
     requests: tuple[gan_service_pb2.SampleRequest, ...]
     """The requests, whose samples are joined."""
     places: npt.NDArray[np.intp] | None
-    """The place of each of the picture's samples among those drawn, [N]; None: the nearest one is to be found."""
+    """The place of each of the picture's samples among those drawn, [N]; None: the nearest one is to be found, see
+    `comparison.nearest`."""
 
     def __post_init__(self) -> None:
         draws = sum(each.count * max(1, each.selection.max_proposals_per_sample) for each in self.requests)
@@ -117,6 +118,8 @@ def plan(picture: MarkedPicture, told: Told, info: ModelInfo) -> Redrawing:
     seed = seed_of(picture, told)
     assert seed is not None
     base.seed = seed
+    if grid is not None and picture.layout_lost:
+        return _lost_layout(base, told.index or 0, grid.count, labels, info)
     if grid is not None and told.index is None and told.label is None:
         return _ranges(base, grid.indices, grid.labels, info)
     index = told.index
@@ -200,7 +203,7 @@ def _grid_of(picture: MarkedPicture, told: Told, info: ModelInfo) -> Grid | None
     if grid is None or (grid.height, grid.width, grid.channels) != info.sample.shape:
         return None
     for name, given in (("index", told.index), ("label", told.label)):
-        if given is not None and grid.count > 1:
+        if given is not None and grid.count > 1 and not picture.layout_lost:
             raise InvalidRequest.of(name, f"is for a picture of one sample; this one has {grid.count}: leave it out")
     return grid
 
@@ -260,6 +263,23 @@ def _ranges(
     return Redrawing(requests=tuple(requests), places=np.array([found[each] for each in wanted], np.intp))
 
 
+def _lost_layout(
+    base: gan_service_pb2.SampleRequest, start: int, count: int, labels: LabelFields | None, info: ModelInfo
+) -> Redrawing:
+    """Draw samples from an index on, with the labels of the seed and with each label, unless that is known."""
+    if count * int(np.prod(info.sample.shape)) > _MOST_REQUEST_BYTES:
+        raise NotDrawableError("it has no layout, and too many samples to find their labels")
+    part = _part(base, start, count)
+    if labels is not None:
+        part.label_indices.extend(labels.indices)
+        part.label_names.extend(labels.names)
+        return Redrawing(requests=(part,), places=None)
+    requests = [part]
+    if info.conditional and count * len(info.label_names) <= _MOST_TRIED:
+        requests += [_with_label(part, label) for label in range(len(info.label_names))]
+    return Redrawing(requests=tuple(requests), places=None)
+
+
 def _search(base: gan_service_pb2.SampleRequest, index: int | None, info: ModelInfo, *, label_known: bool) -> Redrawing:
     """Draw the first samples of the seed, or the one that is known, with each label unless that is known."""
     tries = 1 if label_known or len(info.label_names) > _MOST_LABELS else len(info.label_names)
@@ -268,13 +288,14 @@ def _search(base: gan_service_pb2.SampleRequest, index: int | None, info: ModelI
     part = _part(base, start, count)
     if tries == 1:
         return Redrawing(requests=(part,), places=None)
-    requests = []
-    for label in range(tries):
-        request = gan_service_pb2.SampleRequest()
-        request.CopyFrom(part)
-        request.label_indices.append(label)
-        requests.append(request)
-    return Redrawing(requests=tuple(requests), places=None)
+    return Redrawing(requests=tuple(_with_label(part, label) for label in range(tries)), places=None)
+
+
+def _with_label(part: gan_service_pb2.SampleRequest, label: int) -> gan_service_pb2.SampleRequest:
+    request = gan_service_pb2.SampleRequest()
+    request.CopyFrom(part)
+    request.label_indices.append(label)
+    return request
 
 
 def _part(base: gan_service_pb2.SampleRequest, offset: int, count: int) -> gan_service_pb2.SampleRequest:

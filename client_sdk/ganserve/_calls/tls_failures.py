@@ -37,12 +37,18 @@ def tls_failure(details: str, endpoint: Endpoint) -> str:
         )
     if "wrong_version_number" in said:
         return f"{server} does not encrypt: start it with --tls-certificate, or leave out {_ENCRYPT}"
+    if "no_common_signature" in said:
+        return (
+            f"{server} cannot use this client's certificate: give one whose key is of P-256, P-384, or RSA with at "
+            "least 2048 bits"
+        )
     if "handshake failed" in said:
         reason = details.rpartition("last error: ")[2]
         return f"{server} and this client found no common encryption ({reason}): allow TLS 1.2 or 1.3 on both sides"
     if any(word in said for word in _CLOSED):
         return (
-            f"{server} closed the connection: if it wants a client's certificate, give one that it trusts by "
-            "TLS(certificate=…, key=…), --tls-client-certificate and --tls-client-key, or their variables"
+            f"{server} closed the connection: if it wants a client's certificate, give one that it trusts and that has "
+            "not expired by TLS(certificate=…, key=…), by --tls-client-certificate and --tls-client-key, or by their "
+            "variables"
         )
     return ""

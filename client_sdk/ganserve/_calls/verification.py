@@ -69,6 +69,11 @@ class Verification:
         self._info = info
         if info.sample.kind != "image":
             raise NotDrawableError(f"model {info.name!r} makes no pictures but {info.sample}")
+        if not self._picture.restore_grid(info.sample.shape):
+            raise NotDrawableError(
+                "it is a grid that has lost its layout and was changed since: verify the PNG as it was written"
+            )
+        self._notes = list(self._picture.notes)
         self._plan = redrawing.plan(self._picture, self._told, info)
         self._given, changes = self._picture.samples(info.sample.shape)
         self._notes += [f"the picture is {change}" for change in changes]
@@ -94,7 +99,7 @@ class Verification:
         given, places = self._given, self._plan.places
         searched = places is None
         if places is None:
-            places = np.array([nearest(given[0], self._drawn)])
+            places = nearest(given, self._drawn)
         drawn = self._drawn[places]
         distance = Distance.between(given, drawn)
         if len(given) > 1:
@@ -175,7 +180,7 @@ class Verification:
         picture, notes = self._picture, list(self._notes)
         if facts["package"] == "replaced":
             notes.append("the server's package of this name and version is not the one that the mark names")
-        if picture.mark is None and picture.grid is not None:
+        if picture.mark is None and picture.grid is not None and not picture.layout_lost:
             notes.append("the picture has a layout but no mark: truncation, controls and selection are unknown")
         return PictureVerdict(
             likeness=likeness,

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ganserve import Client, PictureVerdict
+from ganserve import Client, InvalidRequest, PictureVerdict
 from ganserve._command_framework.options import flag
 from ganserve._command_framework.process import DONE, FAILED
 from ganserve._commands.progress import Progress
@@ -33,8 +33,9 @@ class VerifyArguments(ModelArguments):
     """Read the marks of pictures, draw their samples again from their seeds, and compare.
 
     EXACT: equal bit for bit. NEAR: equal within the loss of JPEG or WebP. CHANGED: a changed copy. DIFFERENT: another
-    picture. UNKNOWN: the sample cannot be drawn again. The exit code is 0 if all are EXACT or NEAR, else 1. A mark does
-    not prove the origin: anybody can write one. A valid C2PA manifest shows who signed the file.
+    picture. UNKNOWN: the sample cannot be drawn again. UNREADABLE: one of several files is no picture. The exit code is
+    0 if all are EXACT or NEAR, else 1. A mark does not prove the origin: anybody can write one. A valid C2PA manifest
+    shows who signed the file.
     """
 
     files: tuple[Path, ...] = flag(positional="FILE")
@@ -65,7 +66,7 @@ def _verify(arguments: VerifyArguments) -> int:
     controls = read_controls(arguments.control) or None
     select = selection_of(arguments.select)
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's; ours refuses such pictures.
-    results = []
+    results: list[tuple[Path, PictureVerdict | str]] = []
     with Client(arguments.target, timeout_s=arguments.timeout_s, **arguments.connection) as client:
         label: str | int | None = arguments.label
         if arguments.label is not None and arguments.label.isdecimal():
@@ -74,26 +75,35 @@ def _verify(arguments: VerifyArguments) -> int:
             for done, file in enumerate(files):
                 if len(files) > 1:
                     progress.show(done, f"{done:,} of {len(files):,} files")
-                verdict = client.verify(
-                    file,
-                    model=arguments.model,
-                    version=arguments.version,
-                    seed=arguments.seed,
-                    index=arguments.index,
-                    label=label,
-                    truncation=arguments.truncation,
-                    controls=controls,
-                    select=select,
-                )
+                try:
+                    verdict: PictureVerdict | str = client.verify(
+                        file,
+                        model=arguments.model,
+                        version=arguments.version,
+                        seed=arguments.seed,
+                        index=arguments.index,
+                        label=label,
+                        truncation=arguments.truncation,
+                        controls=controls,
+                        select=select,
+                    )
+                except InvalidRequest as error:
+                    wrong = error.violations[0]
+                    if len(files) == 1 or wrong.field != "picture":
+                        raise
+                    verdict = wrong.description
                 results.append((file, verdict))
     if arguments.json:
         say_json([{"file": str(file), **_facts(verdict)} for file, verdict in results])
     else:
         say("\n".join(line for file, verdict in results for line in _lines(file, verdict)))
-    return DONE if all(verdict.matches for _, verdict in results) else FAILED
+    matching = (isinstance(verdict, PictureVerdict) and verdict.matches for _, verdict in results)
+    return DONE if all(matching) else FAILED
 
 
-def _lines(file: Path, verdict: PictureVerdict) -> list[str]:
+def _lines(file: Path, verdict: PictureVerdict | str) -> list[str]:
+    if isinstance(verdict, str):
+        return [f"UNREADABLE {file}: {verdict}"]
     lines = [f"{_TITLES[verdict.likeness]:9}  {file}: {verdict.reason}"]
     if (mark := verdict.mark) is not None:
         package = {"same": "the server's package", "replaced": "another package than the server's"}
@@ -117,7 +127,9 @@ def _lines(file: Path, verdict: PictureVerdict) -> list[str]:
     return lines + [f"           note: {note}" for note in verdict.notes]
 
 
-def _facts(verdict: PictureVerdict) -> dict[str, Any]:
+def _facts(verdict: PictureVerdict | str) -> dict[str, Any]:
+    if isinstance(verdict, str):
+        return {"likeness": "unreadable", "reason": verdict}
     facts = {field.name: getattr(verdict, field.name) for field in fields(verdict)}
     if verdict.mark is not None:
         facts["mark"] = asdict(verdict.mark) | {"latents": len(verdict.mark.latents) // 4}

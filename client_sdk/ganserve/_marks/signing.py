@@ -80,7 +80,7 @@ class C2paSigner:
             NoC2paError: The extra `c2pa` is not installed.
         """
         self._files = certificate, key
-        self._signature = self._file_signature()
+        self._signature, self._problem = self._file_signature(), ""
         self._pair = _Pair(certificate, key)
         self._looking, self._next_look = threading.Lock(), time.monotonic() + _LOOK_EVERY_S
 
@@ -107,12 +107,14 @@ class C2paSigner:
         signature = self._file_signature()
         if signature == self._signature:
             return
-        self._signature = signature
         try:
             self._pair = _Pair(*self._files)
         except SigningError as error:
-            _log.warning("the certificate for C2PA in use stays: %s", error)
+            if str(error) != self._problem:  # each look tries again, and the log says it once
+                self._problem = str(error)
+                _log.warning("the certificate for C2PA in use stays: %s", error)
         else:
+            self._signature, self._problem = signature, ""
             _log.info("a new certificate for C2PA is in use: %s", os.fspath(self._files[0]))
 
     def _file_signature(self) -> list[tuple[int, int, int] | None]:
@@ -166,14 +168,14 @@ class _Pair:
 
 
 def _signature_of(file: str | os.PathLike[str]) -> tuple[int, int, int] | None:
-    """Return what changes when a file is written or replaced; None for a file that cannot be seen."""
+    """Return what changes when a file is written or replaced, or its permissions change; None if it cannot be seen."""
     from pathlib import Path
 
     try:
         status = Path(file).stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def read_manifest(file: bytes, form: str) -> Manifest | None:

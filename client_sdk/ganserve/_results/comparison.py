@@ -43,9 +43,18 @@ class Distance:
         return cls(int((each == 0).sum()), int(each.max()), float(differences.mean()))
 
 
-def nearest(given: npt.NDArray[np.uint8], candidates: npt.NDArray[np.uint8]) -> int:
-    """Return the place of the image, of uint8 [M, H, W, C], that is nearest to `given`, uint8 [H, W, C]."""
-    return int(_differences(given[None], candidates).reshape(len(candidates), -1).mean(axis=1).argmin())
+def nearest(given: npt.NDArray[np.uint8], candidates: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
+    """Return the place of the nearest candidate for each image, [N].
+
+    Args:
+        given: The images, uint8 [N, H, W, C].
+        candidates: One for each image, and again one for each, and so on, uint8 [K * N, H, W, C].
+    """
+    count = len(given)
+    tries = candidates.reshape(-1, *given.shape)
+    distances = np.stack([_differences(given, each).reshape(count, -1).mean(axis=1) for each in tries])
+    places: npt.NDArray[np.intp] = distances.argmin(axis=0) * count + np.arange(count)
+    return places
 
 
 def is_copy(

@@ -12,7 +12,8 @@ from ganserve._errors import InvalidRequest
 from ganserve._results.batch_fields import Drawn
 from ganserve._results.grid_picture import MAX_CHUNK_BYTES, MAX_PIXELS, Grid
 
-_GAP = 2
+GAP = 2
+"""Pixels between cells."""
 _SMALLEST_TILE = 28
 _MOST_COLUMNS_OF_A_ROW = 32  # of a label, or of a walk, before it continues in the next row
 
@@ -34,7 +35,7 @@ def _too_many(count: int) -> InvalidRequest:
     return InvalidRequest.of("samples", f"are {count}, too many for one picture of {most} at most: save each of them")
 
 
-def arrange(batch: Drawn, *, columns: int | None, scale: int | None, gap: int = _GAP) -> Grid:
+def arrange(batch: Drawn, *, columns: int | None, scale: int | None, gap: int = GAP) -> Grid:
     """Return the grid of a batch of images; see `SampleBatch.save_grid` for their places."""
     count, height, width, channels = batch.images.shape
     if not count:

@@ -23,9 +23,9 @@ FORMAT = 1
 CAPTIONED_FORMAT = 2
 """With space for captions, which earlier readers do not know."""
 MAX_CHUNK_BYTES = 2**20  # what Pillow reads of a compressed text chunk
+BACKGROUND = 96
+"""Level of gaps and empty cells: neither black nor white, which samples often have at their borders."""
 MAX_PIXELS = 80_000_000  # Pillow warns of a decompression bomb from 89 million on
-
-_BACKGROUND = 96  # neither black nor white, which samples often have at their borders
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +76,7 @@ class Grid:
 
     def compose(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the picture, uint8 [height, width, C], of images uint8 [N, H, W, C]."""
-        picture = np.full((*self.pixel_size, self.channels), _BACKGROUND, np.uint8)
+        picture = np.full((*self.pixel_size, self.channels), BACKGROUND, np.uint8)
         if self.channels in (2, 4):
             picture[..., -1] = 0  # gaps and empty cells are transparent
         for image, (top, left) in zip(images, self.corners(), strict=True):

@@ -17,6 +17,7 @@ from ganserve._marks.signing import MEDIA_TYPES, Manifest, NoC2paError, may_have
 from ganserve._marks.xmp import MarkError, read_mark
 from ganserve._results.grid_picture import CHUNK, Grid
 from ganserve._results.input_source import Source
+from ganserve._results.lost_layout import lost_layout
 from ganserve._results.picture_file import without_inks
 from ganserve._results.picture_reading import eight_bit, open_picture, upright
 from ganserve._results.pictures import to_pil
@@ -50,6 +51,8 @@ class MarkedPicture:
     """The digital source type that the picture states; empty: none."""
     grid: Grid | None = None
     """The places of the samples in a PNG that ganserve wrote."""
+    layout_lost: bool = False
+    """True if `grid` was found by the picture's size: it has no labels, and counts its samples from 0."""
     manifest: Manifest | None = None
     """Its C2PA manifest."""
     notes: list[str] = field(default_factory=list)
@@ -99,6 +102,23 @@ class MarkedPicture:
             self.manifest = read_manifest(content, self.form)
         except NoC2paError as error:
             self.notes.append(f"it seems to have a C2PA manifest, which was not read: {error}")
+
+    def restore_grid(self, shape: tuple[int, ...]) -> bool:
+        """Find the samples of a grid whose layout was removed; return False if it has one that cannot be found.
+
+        Args:
+            shape: H, W and C of the model's samples.
+        """
+        count = None if self.mark is None else self.mark.samples
+        if self.grid is not None or count == 1:
+            return True
+        self.grid = lost_layout(self.pixels, shape, count)
+        if self.grid is not None:
+            self.layout_lost = True
+            self.notes.append(
+                f"it has no layout; by its size it is a grid of {self.grid.columns} x {self.grid.rows} cells"
+            )
+        return self.grid is not None or count is None
 
     def samples(self, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
         """Return its samples as a model makes them, uint8 [N, H, W, C], and what was changed for that.

@@ -78,7 +78,9 @@ class Sample:
 
     @property
     def xmp(self) -> bytes:
-        """The mark for a picture that you write yourself: `sample.to_pil().save("7.webp", xmp=sample.xmp)`.
+        """The mark for a JPEG or WebP that you write yourself: `sample.to_pil().save("7.webp", xmp=sample.xmp)`.
+
+        Pillow does not write it into PNGs: `SampleBatch.save` does.
 
         It says that the picture is generated, and what it takes to draw it again (see `Client.verify`).
         """

@@ -17,8 +17,9 @@ from ganserve_server.errors import StartupError, UnauthenticatedError
 from ganserve_server.identity.certificates import identity_of
 from ganserve_server.identity.identity import Identity
 from ganserve_server.identity.jwts import Issuer
-from ganserve_server.identity.settings_file import Identities, read_identities
+from ganserve_server.identity.settings_file import Identities, quotas_of_nobody, read_identities
 from ganserve_server.identity.tokens import MOST_BYTES, digest
+from ganserve_server.setting_files import FileSignature, file_signature, warn_if_open
 
 _BEARER = re.compile(r"(?i:bearer) ([!-~]+)")
 _MOST_REMEMBERED = 4096
@@ -35,7 +36,12 @@ class Authenticator:
         """
         self._file = file
         self._signature = self._file_signature()
+        self._problem = ""
+        self._emptied: FileSignature = None
+        if file is not None:
+            warn_if_open("--identities", file, secret=False)
         self._identities: Identities | None = None if file is None else read_identities(file)
+        self._warn_of_quotas()
         self._issuers = self._issuers_of(self._identities)
         self._proven: dict[bytes, tuple[Identity, Issuer, int]] = {}
         self._certificates: dict[bytes, Identity] = {}
@@ -55,15 +61,22 @@ class Authenticator:
         before = self._signature, [issuer.changes for issuer in self._issuers.values()]
         signature = self._file_signature()
         if self._file is not None and signature != self._signature:
-            self._signature = signature
             try:
                 identities = read_identities(self._file)
                 issuers = self._issuers_of(identities)
-            except StartupError as error:
-                _log.warning("the identities in use stay: %s", error)
+            except StartupError as error:  # the next look tries again: a file of an issuer's keys may be missing
+                if str(error) != self._problem:
+                    self._problem = str(error)
+                    _log.warning("the identities in use stay: %s", error)
             else:
+                # An editor that writes in place empties the file first: believe that nobody is left at the second look.
+                if not identities.anybody and signature != self._emptied:
+                    self._emptied = signature
+                    return False
+                self._signature, self._problem = signature, ""
                 self._identities, self._issuers = identities, issuers
                 self._certificates.clear()
+                self._warn_of_quotas()
                 _log.info("new identities are in use: %d tokens, %d issuers", len(identities.tokens), len(issuers))
         for issuer in list(self._issuers.values()):
             issuer.look()
@@ -89,6 +102,10 @@ class Authenticator:
         except UnauthenticatedError:
             return False
         return now.name == identity.name and now.roles >= identity.roles and now.models == identity.models
+
+    def _warn_of_quotas(self) -> None:
+        for name in () if self._identities is None else quotas_of_nobody(self._identities):
+            _log.warning("--identities %s: quotas.callers: no token or certificate has the name %r", self._file, name)
 
     def _identify(self, metadata: Iterable[tuple[str, Any]], certificate: bytes | None) -> Identity:
         values = [value for key, value in metadata if key == "authorization"]
@@ -149,19 +166,15 @@ class Authenticator:
         """Return the issuers of a file; those whose settings stay the same keep their keys."""
         known: dict[str, Issuer] = getattr(self, "_issuers", {})
         issuers: dict[str, Issuer] = {}
-        for settings in () if identities is None else identities.issuers:
+        given = () if identities is None else identities.issuers
+        # Files first: if one is wrong, which each look tries again, no address is asked in vain.
+        for settings in sorted(given, key=lambda each: "://" in each.keys):
             old = known.get(settings.issuer)
             issuers[settings.issuer] = old if old and old.settings == settings else Issuer(settings)
         return issuers
 
-    def _file_signature(self) -> object:
-        if self._file is None:
-            return None
-        try:
-            status = self._file.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
+    def _file_signature(self) -> FileSignature:
+        return None if self._file is None else file_signature(self._file)
 
 
 def _issuer_of(token: str) -> str:

@@ -27,7 +27,9 @@ def identity_of(certificate: bytes, rules: Sequence[CertificateRule] | None) -> 
         raise UnauthenticatedError("bad_certificate") from error
     expires = parsed.not_valid_after_utc.timestamp()
     if rules is None:
-        name = f"certificate:{names['subject'][0]}"
+        given = [*names["subject"], *names["uri"], *names["dns"], f"serial {parsed.serial_number:x}"]
+        shown = next(filter(None, given))  # the subject may be empty
+        name = f"certificate:{shown}"
         return Identity(name=name, roles=frozenset(ROLES), models=ModelPatterns("*"), expires=expires)
     for rule in rules:
         if rule.value in names[rule.kind]:

@@ -19,6 +19,7 @@ import jwt
 from ganserve_server.errors import StartupError, UnauthenticatedError
 from ganserve_server.identity.identity import ROLES, Identity, ModelPatterns
 from ganserve_server.identity.settings_file import IssuerSettings
+from ganserve_server.setting_files import FileSignature, file_signature
 
 # Only signatures by keys that the server cannot sign with itself. A key fixes which of them it is for, so that a token
 # chooses neither "none" nor a symmetric algorithm whose secret would be a public key.
@@ -30,6 +31,7 @@ _ALGORITHMS: dict[str, tuple[str, ...]] = {
     "Ed25519": ("EdDSA",),
     "Ed448": ("EdDSA",),
 }
+_LEAST_RSA_BITS = 2048
 _CLAIMS = ["exp", "iss", "aud", "sub"]
 _LEEWAY_S = 10.0  # between this machine's clock and the issuer's
 _SUBJECT = re.compile(r"[!-~]{1,128}")
@@ -50,22 +52,28 @@ class Issuer:
         """Counts changes of the keys: what an older key had signed must be verified again."""
         self._keys: _Keys = {}
         self._remote = "://" in settings.keys
-        self._signature: object = None
+        self._signature: FileSignature = None
+        self._problem = ""
         self._fetched = self._next_fetch = 0.0
         self._wanted = threading.Event()
         if self._remote:
             self.fetch()
         else:
-            self._signature = self._file_signature()
+            self._signature = file_signature(Path(settings.keys))
             if problem := self._read(Path(settings.keys).read_bytes):
                 raise StartupError(f"--identities: {problem}. Name a JWKS file, or an https:// address.")
 
     def look(self) -> None:
         """Read the keys again if their file has changed."""
-        if self._remote or (signature := self._file_signature()) == self._signature:
+        file = Path(self.settings.keys)
+        if self._remote or (signature := file_signature(file)) == self._signature:
             return
-        self._signature = signature
-        self._warn(self._read(Path(self.settings.keys).read_bytes))
+        problem = self._read(file.read_bytes)
+        if not problem:
+            self._signature = signature
+        elif problem != self._problem:  # each look tries again, and the log says it once
+            self._warn(problem)
+        self._problem = problem
 
     def fetch(self) -> None:
         """Read the keys again if they come from an address, and it is time; may wait for the network."""
@@ -154,13 +162,6 @@ class Issuer:
             name=name, roles=roles, models=models, expires=float(expires) + _LEEWAY_S, issuer=settings.issuer
         )
 
-    def _file_signature(self) -> object:
-        try:
-            status = Path(self.settings.keys).stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
-
     def _fetch(self) -> bytes:
         opener = urllib.request.build_opener(_NoRedirects)
         data, end = bytearray(), time.monotonic() + _FETCH_TIMEOUT_S
@@ -200,6 +201,8 @@ def _read_keys(data: bytes) -> _Keys:
             key = jwt.PyJWK(entry, algorithm=algorithms[0]).key
         except (jwt.PyJWTError, ValueError, TypeError, KeyError) as error:
             raise ValueError(f"has a key that is wrong: {error}") from error
+        if getattr(key, "key_size", _LEAST_RSA_BITS) < _LEAST_RSA_BITS and algorithms[0] in _ALGORITHMS["RSA"]:
+            continue  # RFC 7518, section 3.3: others could find its private key
         name = entry.get("kid")
         if name is not None and not isinstance(name, str):
             raise ValueError("has a key whose kid is not a text")
@@ -207,7 +210,7 @@ def _read_keys(data: bytes) -> _Keys:
         if len(same_name) < _MOST_OF_ONE_NAME:
             same_name.append((key, algorithms))
     if not keys:
-        raise ValueError("has no public key for signatures (RSA, EC or Ed25519)")
+        raise ValueError(f"has no public key for signatures (RSA of at least {_LEAST_RSA_BITS} bits, EC or Ed25519)")
     return keys
 
 

@@ -79,6 +79,11 @@ class Identities:
     certificates: Sequence[CertificateRule]
     quotas: QuotaSettings
 
+    @property
+    def anybody(self) -> bool:
+        """True if it names anybody."""
+        return bool(self.tokens or self.issuers or self.certificates)
+
 
 def read_identities(file: Path) -> Identities:
     """Return the content of a file; raise StartupError, which says where it is wrong, and shows no secret."""
@@ -97,12 +102,30 @@ def read_identities(file: Path) -> Identities:
         if digest in tokens:
             raise reader.wrong(place, "sha256", "is that of another entry. Make a token for each.")
         tokens[digest] = identity
+    issuers: dict[str, IssuerSettings] = {}
+    for place, entry in reader.entries(table, "issuers"):
+        settings = _issuer(reader, place, entry)
+        if settings.issuer in issuers:
+            raise reader.wrong(place, "issuer", f"{settings.issuer!r} is that of another entry. Give each issuer once.")
+        issuers[settings.issuer] = settings
     return Identities(
         tokens=tokens,
-        issuers=[_issuer(reader, place, entry) for place, entry in reader.entries(table, "issuers")],
+        issuers=list(issuers.values()),
         certificates=[_certificate(reader, place, entry) for place, entry in reader.entries(table, "certificates")],
         quotas=read_quotas(table.get("quotas", {}), reader.wrong),
     )
+
+
+def quotas_of_nobody(identities: Identities) -> list[str]:
+    """Return the names that have a quota and that nobody has; those of JWTs are not known in advance."""
+    names = {each.name for each in identities.tokens.values()} | {
+        each.identity.name for each in identities.certificates
+    }
+    return [
+        name
+        for name in identities.quotas.callers
+        if name not in names and not (identities.issuers and name.startswith("jwt:"))
+    ]
 
 
 class _Reader:

@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ganserve_server.errors import StartupError
@@ -36,32 +36,26 @@ def add_token(
     lines.append(f"created = {_moment(datetime.datetime.now(datetime.UTC))}")
     if expires is not None:
         lines.append(f"expires = {_moment(expires)}")
+    file = file.resolve()  # of a link, the file itself is replaced
     with _locked(file):
-        text = file.read_text(encoding="utf-8") if file.exists() else _BEGINNING
+        text, known = _BEGINNING, set()
         if file.exists():
-            read_identities(file)  # never make a wrong file longer
-        _write(file, f"{text.rstrip()}\n\n" + "\n".join(lines) + "\n")
+            known = set(read_identities(file).tokens)
+            text = _text_of(file)
+        _replace(file, f"{text.rstrip()}\n\n" + "\n".join(lines) + "\n", known | {digest(token)})
     return token
 
 
 def remove_tokens(file: Path, name: str) -> int:
     """Remove all tokens of a name, and return how many there were; raise StartupError if the file is wrong."""
+    file = file.resolve()
     with _locked(file):
         before = read_identities(file)
         gone = {proof for proof, identity in before.tokens.items() if identity.name == name}
-        if not gone:
-            return 0
-        digests = [proof.hex() for proof in gone]
-        blocks = _blocks(file.read_text(encoding="utf-8"))
-        kept = [block for block in blocks if not (block.startswith(_HEAD) and any(one in block for one in digests))]
-        written = _beside(file, "".join(kept))
-        try:
-            after = read_identities(written)
-            if after.tokens.keys() != before.tokens.keys() - gone or len(kept) != len(blocks) - len(gone):
-                raise StartupError(f"--identities {file}: its tables have an unusual form. Remove the tokens by hand.")
-            written.replace(file)
-        finally:
-            written.unlink(missing_ok=True)
+        if gone:
+            digests = [proof.hex() for proof in gone]
+            kept = [block for block in _blocks(_text_of(file)) if not _is_token(block, digests)]
+            _replace(file, "".join(kept), before.tokens.keys() - gone)
     return len(gone)
 
 
@@ -70,14 +64,29 @@ def tokens_of(file: Path) -> list[Identity]:
     return list(read_identities(file).tokens.values())
 
 
+def _text_of(file: Path) -> str:
+    return file.read_text(encoding="utf-8-sig")
+
+
 def _blocks(text: str) -> list[str]:
-    """Return a text in parts, each of which begins with a line that begins a table."""
-    blocks = [""]
+    """Return a text in parts, each of which begins with a line that begins a table, or with the comment above it."""
+    blocks: list[list[str]] = [[]]
     for line in text.splitlines(keepends=True):
         if line.startswith("["):
-            blocks.append("")
-        blocks[-1] += line
-    return blocks
+            last = blocks[-1]
+            end = len(last)
+            while end and last[end - 1].startswith("#"):
+                end -= 1
+            blocks[-1] = last[:end]
+            blocks.append(last[end:])
+        blocks[-1].append(line)
+    return ["".join(block) for block in blocks]
+
+
+def _is_token(block: str, digests: Sequence[str]) -> bool:
+    """Return whether a block is the table of a token with one of these digests."""
+    head = next((line for line in block.splitlines() if not line.startswith("#")), "")
+    return head.startswith(_HEAD) and any(one in block for one in digests)
 
 
 @contextlib.contextmanager
@@ -95,13 +104,24 @@ def _locked(file: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _write(file: Path, text: str) -> None:
-    _beside(file, text).replace(file)
+def _replace(file: Path, text: str, tokens: Collection[bytes]) -> None:
+    """Replace the file by a text that has these tokens, and keep its permissions, owner and group."""
+    written = _beside(file, text)
+    try:
+        try:
+            right = read_identities(written).tokens.keys() == set(tokens)
+        except StartupError:
+            right = False
+        if not right:
+            raise StartupError(f"--identities {file}: its tables have an unusual form. Change the tokens by hand.")
+        written.replace(file)
+    finally:
+        written.unlink(missing_ok=True)
 
 
 def _beside(file: Path, text: str) -> Path:
     """Write a text into a new file beside another, with that one's permissions, else readable for this user only."""
-    mode = file.stat().st_mode & 0o777 if file.exists() else 0o600
+    old = file.stat() if file.exists() else None
     try:
         number, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     except OSError as error:
@@ -110,7 +130,16 @@ def _beside(file: Path, text: str) -> Path:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
-    Path(name).chmod(mode)
+    if old is not None:
+        try:
+            os.chown(name, old.st_uid, old.st_gid)  # a server that runs as that user or group must read it
+        except OSError as error:
+            Path(name).unlink()
+            raise StartupError(
+                f"--identities {file}: belongs to the user {old.st_uid} and the group {old.st_gid}, which this user "
+                "cannot give it again. Run the command as that user, or as root."
+            ) from error
+        Path(name).chmod(old.st_mode & 0o777)
     return Path(name)
 
 

@@ -5,6 +5,7 @@ import ssl
 import threading
 
 from ganserve_server.errors import StartupError
+from ganserve_server.setting_files import warn_if_open
 from ganserve_server.tls.pem_files import Certificates, PemFiles, read_pem_files
 
 _log = logging.getLogger(__name__)
@@ -21,9 +22,16 @@ class ServerTls:
         self._files = files
         self._lock = threading.Lock()
         self._signature = files.signature()
+        self._problem = ""
         self.certificates: Certificates = read_pem_files(files)
         """The contents of the files."""
-        self.http = self._http_context()
+        warn_if_open("--tls-key", files.key, secret=True)
+        try:
+            self.http = self._http_context()
+        except OSError as error:
+            raise StartupError(
+                f"--tls-certificate {files.certificate}: does not work: {error}. Make another."
+            ) from error
         """Encrypts the connections of the HTTP port, which may come without a client's certificate."""
 
     @property
@@ -34,20 +42,24 @@ class ServerTls:
     def look(self) -> bool:
         """Read the files again if they have changed, and return whether other certificates are in use now.
 
-        While they do not fit together, as between two writes of a rotation, the old ones stay in use.
+        While they do not fit together, as between two writes of a rotation, or are not valid yet, the old ones stay in
+        use, and each look tries again.
         """
         with self._lock:
             signature = self._files.signature()
             if signature == self._signature:
                 return False
-            self._signature = signature
             try:
                 certificates = read_pem_files(self._files)
                 http = self._http_context()
             except (StartupError, OSError) as error:  # OSError: written again meanwhile, or missing
-                _log.warning("the certificates in use stay: %s", error)
+                if str(error) != self._problem:
+                    self._problem = str(error)
+                    _log.warning("the certificates in use stay: %s", error)
                 return False
+            self._signature, self._problem = signature, ""
             self.certificates, self.http = certificates, http
+            warn_if_open("--tls-key", self._files.key, secret=True)
             _log.info("new certificates are in use; the server's expires on %s", f"{certificates.expires:%Y-%m-%d}")
             return True
 

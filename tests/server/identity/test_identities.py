@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from callers import PAST, CallerFile
+from callers import PAST, CallerFile, Keys
 from ganserve._commands import main
 from ganserve_server.errors import StartupError, UnauthenticatedError
 from ganserve_server.identity.authenticator import Authenticator
@@ -113,6 +114,10 @@ def test_a_wrong_file_keeps_the_identities(file: CallerFile, caplog: pytest.LogC
         (entry("a", '["sample"]') + "expires = 2027-01-01", "expires is not a time with a zone"),
         (entry("a", '["sample"]') + "expires = 2027-01-01T00:00:00", "expires is not a time with a zone"),
         (entry("a", '["sample"]') + entry("b", '["sample"]'), "entry 2 of tokens: sha256 is that of another entry"),
+        (
+            2 * '[[issuers]]\nissuer = "https://a"\naudience = "b"\nkeys = "c"\n',
+            "entry 2 of issuers: issuer 'https://a' is",
+        ),
         ('[[certificates]]\nname = "a"\nroles = ["sample"]', "subject or dns or uri must be given"),
         ("[quotas.defualt]", "quotas: defualt is unknown. There are: default, roles, callers"),
         ("[quotas.default]\nrequests = 1", "quotas.default: requests is unknown"),
@@ -175,6 +180,8 @@ def test_a_certificate_shows_an_identity(file: CallerFile, authority: Authority,
     for other in (authority.sign("CN=worker"), authority.sign("workers"), authority.sign("x", "xworker.example.org")):
         with pytest.raises(UnauthenticatedError):
             identity_of(other.certificate.read_bytes(), rules)
+    nameless = authority.sign("", uri="spiffe://example.org/other", file="nameless")
+    assert identity_of(nameless.certificate.read_bytes(), None).name == "certificate:spiffe://example.org/other"
     late = authority.sign("worker", "worker.example.org", uri="spiffe://example.org/worker", to_days=-0.5)
     with pytest.raises(UnauthenticatedError) as caught:
         Authenticator(file.file).identify((), late.certificate.read_bytes())
@@ -257,6 +264,79 @@ def test_tokens_made_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
 def test_an_unusual_file_is_left_alone(file: CallerFile) -> None:
     file.file.write_text(f'tokens = [{{ name = "app", sha256 = "{"a" * 64}", roles = ["sample"] }}]\n')
     before = file.file.read_text()
-    with pytest.raises(StartupError, match="Remove the tokens by hand"):
+    with pytest.raises(StartupError, match="Change the tokens by hand"):
         remove_tokens(file.file, "app")
+    with pytest.raises(StartupError, match="Change the tokens by hand"):
+        add_token(file.file, "app", ["sample"], ["*"], None)
     assert file.file.read_text() == before
+    assert [each.name for each in file.file.parent.iterdir()] == [file.file.name]
+
+
+def test_comments_stay_with_the_table_below_them(tmp_path: Path) -> None:
+    file = tmp_path / "identities.toml"
+    blocks = [f'# of {name}\n{entry(name, """["sample"]""", token=name)}' for name in ("one", "two")]
+    file.write_text("# all\n\n" + "\n".join(blocks), encoding="utf-8-sig")
+    assert remove_tokens(file, "one") == 1
+    assert file.read_text() == "# all\n\n" + blocks[1]
+
+
+def test_a_changed_file_keeps_its_owner_and_its_link(tmp_path: Path) -> None:
+    file, link = tmp_path / "real.toml", tmp_path / "identities.toml"
+    add_token(file, "app", ["sample"], ["*"], None)
+    link.symlink_to(file)
+    if os.geteuid() == 0:
+        os.chown(file, 1234, 4321)
+    else:
+        os.chown(file, -1, os.getgroups()[-1])
+    file.chmod(0o640)
+    before = file.stat()
+    add_token(link, "other", ["sample"], ["*"], None)
+    assert remove_tokens(link, "app") == 1
+    assert link.is_symlink()
+    after = file.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+
+
+def test_a_wrong_file_is_read_again_until_it_is_right(file: CallerFile, caplog: pytest.LogCaptureFixture) -> None:
+    authenticator = Authenticator(file.file)
+    keys = file.file.parent / "keys"
+    file.add("issuer", f'[[issuers]]\nissuer = "https://a"\naudience = "b"\nkeys = "{keys}"\n')
+    for _ in range(3):
+        assert not authenticator.look()
+    assert caplog.text.count("the identities in use stay") == 1
+    Keys(keys.parent).file.rename(keys)
+    assert authenticator.look()
+    assert [issuer.issuer for issuer in authenticator.identities.issuers] == ["https://a"]
+
+
+def test_a_file_that_is_being_written_locks_nobody_out(file: CallerFile) -> None:
+    file.add("app", entry("app", '["sample"]', token="right"))
+    authenticator = Authenticator(file.file)
+    text = file.file.read_text()
+    for part in ("", "# A comment, ", text[:50]):
+        file.file.write_text(part)
+        authenticator.look()
+        authenticator.identify(header("right"), None)
+    file.file.write_text(text)
+    authenticator.look()
+    authenticator.identify(header("right"), None)
+    file.file.write_text("")
+    assert not authenticator.look()
+    assert authenticator.look(), "it stays empty"
+    with pytest.raises(UnauthenticatedError):
+        authenticator.identify(header("right"), None)
+
+
+def test_quotas_of_nobody_are_logged(file: CallerFile, caplog: pytest.LogCaptureFixture) -> None:
+    file.add("app", entry("app", '["sample"]') + "[quotas.callers.app]\n[quotas.callers.ap]\n")
+    Authenticator(file.file)
+    assert caplog.messages == [f"--identities {file.file}: quotas.callers: no token or certificate has the name 'ap'"]
+
+
+def test_files_that_everybody_can_change_are_logged(file: CallerFile, caplog: pytest.LogCaptureFixture) -> None:
+    file.file.chmod(0o644)
+    Authenticator(file.file)
+    assert not caplog.text
+    file.file.chmod(0o666)
+    Authenticator(file.file)
+    assert f"--identities {file.file}: every user of this machine can change it" in caplog.text

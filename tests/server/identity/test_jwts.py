@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.warnings import InsecureKeyLengthWarning
 
 from callers import AUDIENCE, ISSUER, CallerFile, Keys
 from ganserve_server.errors import StartupError, UnauthenticatedError
@@ -231,6 +232,19 @@ def test_keys_that_prove_nothing_are_refused_at_the_start(
     keys.write(entries)
     file.issuer(keys.file.name)
     with pytest.raises(StartupError, match=r"the keys of issuer .*jwks.json: cannot be read"):
+        Authenticator(file.file)
+
+
+def test_short_keys_prove_nothing(keys: Keys, file: CallerFile) -> None:
+    keys.rsa = rsa.generate_private_key(65537, 1024)
+    keys.write()
+    file.issuer(keys.file.name)
+    authenticator = Authenticator(file.file)
+    with pytest.warns(InsecureKeyLengthWarning):
+        token = keys.token()
+    assert refused(authenticator, f"Bearer {token}") == "unknown_key"
+    keys.write(keys.entries()[:1])
+    with pytest.raises(StartupError, match=r"has no public key for signatures .RSA of at least 2048 bits"):
         Authenticator(file.file)
 
 

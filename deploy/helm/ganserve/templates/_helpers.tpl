@@ -19,6 +19,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- define "ganserve.checkExposure" -}}
+{{- if eq (toString .Values.settings.open_health) "false" }}
+{{- fail "settings.open_health: is false, but the kubelet's probes have no identity: pods would be restarted for ever. Leave it out; networkPolicy.metrics bounds who reaches the probes." }}
+{{- end }}
 {{- $known := or .Values.identities.secret .Values.tls.clientCa }}
 {{- if and .Values.insecure .Values.tls.secret $known }}
 {{- fail "insecure: is true, but tls.secret and identities.secret protect the server. Leave out either." }}
