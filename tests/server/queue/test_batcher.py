@@ -190,6 +190,7 @@ def test_few_samples_share_idle_workers_too() -> None:
     async def scenario(batcher: Batcher[str], computation: Computation) -> None:
         computation.takes_s = 0.01
         await batcher.submit("slow", 1, QueueOptions())
+        await until(lambda: batcher._idle == 2)  # its worker is back
         computation.takes_s = 0
         computation.hold()
         task = await submitted(batcher, "a", 3)
