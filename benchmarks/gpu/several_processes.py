@@ -28,7 +28,8 @@ def measure(context: Context, record: dict[str, Any]) -> None:
     numbers, loads = (SMALL_PROCESSES, SMALL_LOADS) if context.small else (PROCESSES, LOADS)
     flags = ["--provider", context.device]
     if context.small:
-        flags += ["--max-batch-size", "4", "--batch-buckets", "1", "--conv-search", "heuristic"]
+        flags += ["--max-batch-size", "4", "--batch-buckets", "1"]
+        flags += ["--conv-search", "heuristic"] if context.device == "cuda" else []
     record |= {"network": subject.name, "rows": []}
     with contextlib.ExitStack() as stack:
         addresses = {

@@ -67,7 +67,8 @@ def measure(context: Context, record: dict[str, Any]) -> None:
     stages = Stages(file, make=True)
     flags = ["--provider", context.device, "--max-batch-size", str(batch)]
     if context.small:
-        flags += ["--batch-buckets", "1", "--conv-search", "heuristic"]
+        flags += ["--batch-buckets", "1"]
+        flags += ["--conv-search", "heuristic"] if context.device == "cuda" else []
     command = [str(HERE / "timed_server.py"), str(file), "--models", str(models), "--port", "0", *flags]
     with serving(command) as (process, address):
         bares = {subject.name: quickest(subject, context, batch) for subject in subjects}

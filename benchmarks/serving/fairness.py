@@ -96,7 +96,7 @@ def latencies(address: str, over: Any) -> dict[str, float]:
         stub = gan_service_pb2_grpc.GanServiceStub(channel)
         stub.Sample(gan_service_pb2.SampleRequest(count=1), timeout=60)
         begun = time.perf_counter()
-        while not over(begun):
+        while not seen or not over(begun):
             start = time.perf_counter()
             stub.Sample(gan_service_pb2.SampleRequest(count=1, label_indices=[0]), timeout=60)
             seen.append((time.perf_counter() - start) * 1e3)
