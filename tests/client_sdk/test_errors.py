@@ -16,7 +16,7 @@ from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2
 
 import ganserve
-from ganserve import AsyncClient, Client, GanserveError
+from ganserve import AsyncClient, GanserveError
 from ganserve.v1 import gan_service_pb2, tensor_pb2
 from scripted_server import Status, scripted_server
 from server_process import running_server
@@ -381,21 +381,3 @@ def test_an_async_client_belongs_to_one_loop(server: str) -> None:
     asyncio.run(client.models())
     with pytest.raises(GanserveError, match=r"belongs to another event loop: make one for each asyncio\.run"):
         asyncio.run(client.models())
-
-
-def test_one_client_for_many_threads(server: str) -> None:
-    with Client(server) as client:
-        expected = client.sample(20, model="tiny", seed=1).samples
-        results: list[Any] = []
-
-        def work() -> None:
-            results.extend(client.sample(20, model="tiny", seed=1).samples for _ in range(10))
-
-        threads = [threading.Thread(target=work) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(results) == 80
-    for result in results:
-        np.testing.assert_array_equal(result, expected)

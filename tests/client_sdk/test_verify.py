@@ -58,7 +58,7 @@ def test_a_picture_is_the_sample_of_its_mark(api: Api) -> None:
     assert (verdict.largest_difference, verdict.mean_difference, verdict.notes) == (0, 0.0, ())
     assert verdict.reason == f"bit for bit the sample of tiny version 1, seed {2**63 + 1}, sample 5"
     wrong = api.verify(batch.png(2), seed=7)
-    assert (wrong.likeness, wrong.seed) == ("different", 7), "what is told counts more than the mark"
+    assert (wrong.likeness, wrong.seed) == ("different", 7), "model and seed that are given count more than the mark"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ ResultT = TypeVar("ResultT")
 
 
 class Agreement(Protocol):
-    """What a process arranges with the other processes of its server. Safe in any thread but that of an event loop."""
+    """Arrangements between the processes of one server. Safe in any thread but that of an event loop."""
 
     def once(self, key: Hashable, compute: Callable[[], ResultT]) -> ResultT:
         """Return the result for a key, which one of the processes computes."""

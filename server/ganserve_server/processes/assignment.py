@@ -10,7 +10,7 @@ from ganserve_server.settings import ServerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """What a worker is to do."""
+    """The task of a worker."""
 
     config: ServerConfig
     """Its share of the settings, with the numbers of the ports."""

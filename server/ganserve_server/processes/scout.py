@@ -23,7 +23,7 @@ _TRIALS, _ENOUGH_S = 5, 0.2
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a server of one process has to do."""
+    """The cost of a sample, and the hardware that computed it."""
 
     sample_s: float
     """CPU seconds of a sample of the model that needs least."""
