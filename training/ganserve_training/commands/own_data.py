@@ -128,9 +128,9 @@ def _holds_vectors(path: Path) -> bool:
 
 
 def _table_of(data: FolderConfig, found: Survey) -> Path | None:
-    """Return the table in a folder of pictures without labels that gives them some; None: there is not just one."""
+    """Return the table in a folder of pictures of no or one label that gives them some; None: there is not just one."""
     root = Path(data.path).expanduser()
-    if found.labels or found.label_problem or data.labels == "ignore" or data.labels_path or not root.is_dir():
+    if len(found.labels) > 1 or found.label_problem or data.labels == "ignore" or data.labels_path or not root.is_dir():
         return None
     tables = [path for pattern in ("*", "*/*") for path in sorted(root.glob(pattern)) if is_table(path)]
     listing = [path for path in tables if lists_files(path)]

@@ -21,7 +21,13 @@ CHANNEL_COUNTS = {name: count for count, name in CHANNEL_NAMES.items()}
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+"""Pillow's names; PPM stands for Netpbm's PPM, PGM and PBM."""
+ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+"""Endings of picture files, in lower case."""
 _ORIENTATION = 0x0112
 """EXIF's number of the orientation tag."""
 
@@ -70,7 +76,7 @@ class ImageForm:
 
 
 def decode_picture(data: bytes) -> Image.Image:
-    """Return the picture in an encoded PNG, JPEG, WebP, BMP, GIF or TIFF, the right way up, with 8 bits a channel.
+    """Return the picture in an encoded file of these formats, the right way up, with 8 bits a channel.
 
     Its mode is L, LA, RGB or RGBA; of several frames or pages, only the first is read.
 
@@ -89,7 +95,7 @@ def decode_picture(data: bytes) -> Image.Image:
     except UnreadableError:
         raise
     except UnidentifiedImageError:
-        raise UnreadableError("it is not a PNG, JPEG, WebP, BMP, GIF or TIFF image") from None
+        raise UnreadableError("it is not a PNG, JPEG, WebP, AVIF, BMP, GIF, TIFF or Netpbm image") from None
     except Exception as error:  # Pillow raises many types for damaged files.
         raise UnreadableError(str(error) or type(error).__name__) from error
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ganserve_training.data.config import SOURCES
 from ganserve_training.data.idx_file import holds_idx_images
+from ganserve_training.data.image_decoding import ENDINGS as PICTURES
 from ganserve_training.data.label_table import is_table
 from ganserve_training.data.layouts.folder_tree import FolderTree
 from ganserve_training.data.layouts.tree import ending
-from ganserve_training.data.sources.folder import ENDINGS as PICTURES
 from ganserve_training.data.sources.parquet import ENDINGS as PARQUET
 from ganserve_training.errors import ConfigError
 
@@ -52,10 +52,17 @@ def source_of(value: str) -> str:
         return "parquet"
     if any(name.startswith(("data_batch", "test_batch")) or name == "cifar-10-batches-bin" for name in names):
         return "cifar10"
-    if any(f"idx{axes}-ubyte" in name or f"idx{axes}.ubyte" in name for name in names for axes in (3, 4)):
+    if any(map(_is_idx, names)):
         return "idx"
     if path.is_file():
         return "idx" if holds_idx_images(path) else "folder"
     found = FolderTree.walk(path, PARQUET)
-    pictures = any(ending(file) in PICTURES for file in found.others)
-    return "parquet" if found.files and not pictures else "folder"
+    if any(ending(file) in PICTURES for file in found.others):
+        return "folder"
+    if found.files:
+        return "parquet"
+    return "idx" if any(map(_is_idx, found.others)) else "folder"
+
+
+def _is_idx(name: str) -> bool:
+    return any(f"idx{axes}{joint}ubyte" in name for axes in (3, 4) for joint in "-.")
