@@ -29,12 +29,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from caller_fairness import flood
 from common import HERE, machine, memory_mib
 from memory_attack import half_uploads, large_requests, many_connections, many_labels, unread_answers, unread_streams
 from packages import write_generator_package
 from reload import publish
-
-from callers import flood
 
 sys.path.insert(0, str(HERE.parents[1] / "tests" / "support"))
 from ganserve import AsyncClient, GanserveError
@@ -218,9 +217,10 @@ def vanish(address: str, _over: Event) -> None:
 
 async def vanishing_clients(address: str, over: asyncio.Event) -> int:
     context = multiprocessing.get_context("spawn")
+    never = context.Event()  # kept: a new process finds it only while this one holds it
     count = 0
     while not over.is_set():
-        process = context.Process(target=vanish, args=(address, context.Event()), daemon=True)
+        process = context.Process(target=vanish, args=(address, never), daemon=True)
         process.start()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), 4)

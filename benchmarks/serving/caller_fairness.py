@@ -1,6 +1,7 @@
 """Measure how long a caller waits while another one keeps 1,400 calls in flight.
 
-    python benchmarks/serving/callers.py [--model conv8] [--calls 1400] [--connections 4] [--seconds 10] [--json FILE]
+    python benchmarks/serving/caller_fairness.py [--model conv8] [--calls 1400] [--connections 4] [--seconds 10]
+      [--json FILE]
 
 One client requests one sample at a time from 127.0.0.2, first alone, then while a second process keeps calls of one
 sample with PRIORITY_HIGH in flight from 127.0.0.1. A batch is the time of a model call of 64 samples on one core,
