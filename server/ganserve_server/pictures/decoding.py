@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from ganserve.v1 import tensor_pb2
 from ganserve_server.error_text import and_others
 from ganserve_server.errors import invalid_field
-from ganserve_server.pictures.file_structure import StructureError, check_jpeg, essential_png
+from ganserve_server.pictures.file_structure import StructureError, essential_jpeg, essential_png
 from ganserve_server.pictures.formats import FORMATS
 from ganserve_server.pictures.orientation import read_orientation
 from ganserve_server.pictures.threads import PictureThreads
@@ -93,7 +93,7 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
         if encoding == tensor_pb2.ENCODING_PNG:
             file = essential_png(file)
         elif encoding == tensor_pb2.ENCODING_JPEG:
-            check_jpeg(file)
+            file = essential_jpeg(file)
         size = _header_size(file, encoding)
         if size is not None and set(size) != {width, height}:  # EXIF may swap them
             raise _wrong_size(size, width, height)

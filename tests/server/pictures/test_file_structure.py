@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from camera_files import TROUBLES, exif
-from ganserve_server.pictures.file_structure import StructureError, check_jpeg, essential_png
+from ganserve_server.pictures.file_structure import StructureError, essential_jpeg, essential_png
 from ganserve_server.pictures.orientation import read_orientation
 from image_files import encode, random_pixels
 
@@ -57,15 +57,54 @@ def test_many_chunks_are_refused() -> None:
         essential_png(file)
 
 
-def test_segments_and_scans_of_a_jpeg_are_bounded() -> None:
-    comment = b"\xff\xfe\0\x03a"
-    check_jpeg(JPEG)
-    check_jpeg(encode(PIXELS, "JPEG", progressive=True))
-    check_jpeg(JPEG[:2] + comment * 900 + JPEG[2:])
+def segment(marker: int, data: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (len(data) + 2).to_bytes(2, "big") + data
+
+
+EXIF = segment(0xE1, exif(6, "none"))
+HIDING = b"\xff\0"
+"""Pillow skips these bytes; who takes them for a segment skips up to 64 KiB after them, too."""
+
+
+def test_only_what_the_pixels_of_a_jpeg_depend_on_is_kept() -> None:
+    extra = (
+        segment(0xFE, b"a") + segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(100)) + segment(0xE1, b"http://ns.adobe.com/")
+    )
+    extra += segment(0xE2, b"MPF\0") + segment(0xED, b"Photoshop 3.0\0") + segment(0xE1, b"Exif\0") + b"\xff\xff\0"
+    file = JPEG[:2] + EXIF + extra * 20 + EXIF + JPEG[2:]
+    kept = essential_jpeg(file)
+    assert kept == JPEG[:2] + EXIF + JPEG[2:]
+    assert essential_jpeg(JPEG) == JPEG
+    progressive = encode(PIXELS, "JPEG", progressive=True)
+    assert essential_jpeg(progressive) == progressive
+
+
+def test_no_length_is_read_otherwise_than_by_the_decoder() -> None:
+    hidden = HIDING + EXIF * 1000
+    assert essential_jpeg(JPEG[:2] + HIDING + EXIF * 100 + JPEG[2:]) == JPEG[:2] + EXIF + JPEG[2:]
     with pytest.raises(StructureError, match="has more than 1000 segments"):
-        check_jpeg(JPEG[:2] + comment * 1000 + JPEG[2:])
-    with pytest.raises(StructureError, match="has more than 100 scans"):
-        check_jpeg(JPEG + b"\xff\xda" * 100)
+        essential_jpeg(JPEG[:2] + hidden + JPEG[2:])
+
+
+@pytest.mark.parametrize("file", [JPEG[:-5], JPEG[:40], JPEG[:3], b"", b"GIF89a", PNG])
+def test_other_files_and_cut_ones_are_left_to_the_decoder(file: bytes) -> None:
+    assert essential_jpeg(file) == file
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (JPEG[:2] + segment(0xFE, b"a") * 1000 + JPEG[2:], "has more than 1000 segments"),
+        (JPEG[:2] + b"\xff" * 1000 + JPEG[2:], "has more than 1000 segments"),
+        (JPEG[:2] + segment(0xDB, bytes(65)) * 990 + JPEG[2:], "has more than 65536 bytes of tables"),
+        (JPEG[:2] + b"\xff\xfe\0\1" + JPEG[2:], "is damaged: it has the bytes fffe0001"),
+        (JPEG[:2] + segment(0xF0, b"a") + JPEG[2:], "is damaged"),
+        (JPEG + b"\xff\xda" * 100, "has more than 100 scans"),
+    ],
+)
+def test_jpegs_that_would_cost_much_are_refused(file: bytes, message: str) -> None:
+    with pytest.raises(StructureError, match=message):
+        essential_jpeg(file)
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
