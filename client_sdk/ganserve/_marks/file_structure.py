@@ -6,6 +6,13 @@ minutes. So Pillow gets files that are written anew from the parts that matter, 
 this module does.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # What the pixels depend on, the orientation, and whether it is an animation.
 _KEPT_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf", b"acTL"})
@@ -15,20 +22,34 @@ _MOST_SEGMENTS, _MOST_SCANS, _MOST_TABLE_BYTES = 1000, 100, 2**16
 _SOI, _FILLING, _START_OF_SCAN, _COMMENT = b"\xff\xd8", 0xFF, 0xDA, 0xFE
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # stuffing, TEM, restarts, start of the image
 _APPLICATION = range(0xE0, 0xF0)
-# Frames and tables: ITU T.81, table B.1. Of each name below, the first segment: its colours and orientation.
+# Frames and tables: ITU T.81, table B.1. Of each name below, the first segment: its colours and orientation, its XMP.
 _TABLES = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD, 0xDE, 0xDF}) - {0xC8}
-_KEPT_NAMES = {0xE0: b"JFIF\0", 0xE1: b"Exif\0\0", 0xEE: b"Adobe"}
+_KEPT_NAMES = (b"\xe0JFIF\0", b"\xe1Exif\0\0", b"\xeeAdobe")
+_XMP_NAME = b"\xe1http://ns.adobe.com/xap/1.0/\0"
+_TEXTS = (b"iTXt", b"tEXt", b"zTXt")
+_MOST_KEYWORD_BYTES = 80  # with the zero that ends it
 
 
 class StructureError(Exception):
     """A file has too many parts; the message says which."""
 
 
-def essential_png(file: bytes) -> bytes:
-    """Return a PNG without the chunks that its pixels and orientation do not depend on; another file unchanged.
+def essential(file: bytes, texts: Collection[str] = ()) -> bytes:
+    """Return a PNG or JPEG without the parts that its pixels and orientation do not depend on; another file unchanged.
 
-    A damaged end stays as it is, for the decoder to refuse. Raises StructureError.
+    A damaged end stays as it is, for the decoder to refuse.
+
+    Args:
+        file: The file.
+        texts: Keywords of text chunks of a PNG to keep, the first of each. With any, the XMP of a JPEG is kept, too.
+
+    Raises:
+        StructureError: It has too many parts, or damaged ones.
     """
+    return _essential_png(_essential_jpeg(file, xmp=bool(texts)), {text.encode() for text in texts})
+
+
+def _essential_png(file: bytes, texts: set[bytes]) -> bytes:
     if not file.startswith(_SIGNATURE):
         return file
     parts, kept_from, at, dropped = [], 0, len(_SIGNATURE), False
@@ -37,7 +58,11 @@ def essential_png(file: bytes) -> bytes:
         kind = file[at + 4 : at + 8]
         if end > len(file):
             break
-        if kind not in _KEPT_CHUNKS or (kind == b"eXIf" and end - at > _MOST_EXIF_BYTES):
+        kept = kind in _KEPT_CHUNKS and (kind != b"eXIf" or end - at <= _MOST_EXIF_BYTES)
+        if kind in _TEXTS and (text := file[at + 8 : at + 8 + _MOST_KEYWORD_BYTES].partition(b"\0")[0]) in texts:
+            kept = True
+            texts.remove(text)
+        if not kept:
             parts.append(file[kept_from:at])
             kept_from, dropped = end, True
         at = end
@@ -48,16 +73,13 @@ def essential_png(file: bytes) -> bytes:
     return b"".join([*parts, file[kept_from:]]) if dropped else file
 
 
-def essential_jpeg(file: bytes) -> bytes:
-    """Return a JPEG without the segments that its pixels and orientation do not depend on; another file unchanged.
-
-    A damaged end stays as it is, for the decoder to refuse. Raises StructureError.
-    """
+def _essential_jpeg(file: bytes, *, xmp: bool) -> bytes:
     if not file.startswith(_SOI):
         return file
     if file.count(b"\xff\xda") > _MOST_SCANS:
         raise StructureError(f"has more than {_MOST_SCANS} scans; save it again with an image editor")
-    parts, named, table_bytes, at = [_SOI], set(), 0, len(_SOI)
+    names = {*_KEPT_NAMES, _XMP_NAME} if xmp else {*_KEPT_NAMES}
+    parts, table_bytes, at = [_SOI], 0, len(_SOI)
     for _ in range(_MOST_SEGMENTS):
         at = file.find(b"\xff", at)
         if at < 0:
@@ -74,15 +96,12 @@ def essential_jpeg(file: bytes) -> bytes:
             raise StructureError(f"is damaged: it has the bytes {file[at : at + 4].hex()} where a segment begins")
         if end > len(file):
             return b"".join([*parts, file[at:]])
-        if is_table or (marker not in named and _is_named(file, at + 4, marker)):
+        name = next((one for one in names if one[0] == marker and file.startswith(one[1:], at + 4)), None)
+        if is_table or name is not None:
             parts.append(file[at:end])
-            named.add(marker)
+        names.discard(name or b"")
         table_bytes += length if is_table else 0
         if table_bytes > _MOST_TABLE_BYTES:
             raise StructureError(f"has more than {_MOST_TABLE_BYTES} bytes of tables; save it again")
         at = end
     raise StructureError(f"has more than {_MOST_SEGMENTS} segments; save it again with an image editor")
-
-
-def _is_named(file: bytes, at: int, marker: int) -> bool:
-    return marker in _KEPT_NAMES and file.startswith(_KEPT_NAMES[marker], at)
