@@ -194,7 +194,7 @@ def test_data_are_found_by_name_or_path(tmp_path: Path) -> None:
         folder = tmp_path / name.replace(".", "-")
         folder.mkdir()
         (folder / name).touch()
-        kinds.append(source_of(folder))
+        kinds.append(source_of(str(folder)))
     assert kinds == ["parquet", "cifar10", "idx", "folder"]
     with pytest.raises(ConfigError, match=r"nowhere: neither a file or folder nor a source\. The sources are array"):
         data_config("nowhere", None, (8, 8, 1))

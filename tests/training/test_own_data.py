@@ -209,7 +209,7 @@ def test_a_missing_preset_and_a_path_in_its_place_are_told(tmp_path: Path) -> No
 
 
 def test_names_of_runs_are_those_of_models() -> None:
-    for path, name in (("My Photos.zip", "my-photos"), ("x.csv.gz", "x"), ("./größe/", "gr-e"), ("...", "own")):
+    for path, name in (("My Photos.zip", "my-photos"), ("x.csv.gz", "x"), ("./größe/", "grosse"), ("...", "own")):
         assert run_name(path) == name
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -105,10 +106,11 @@ def completed(argv: Sequence[str]) -> Completed:
 
 
 def run_name(path: str) -> str:
-    """Return the name of a run and of a model, for data at a path: "My Photos.zip" -> "my-photos"."""
+    """Return the name of a run and of a model, for data at a path: "Große Häuser.zip" -> "grosse-hauser"."""
     whole = Path(path).expanduser().absolute()
     stem = whole.name if whole.is_dir() else whole.name.partition(".")[0]
-    return re.sub(r"[^a-z0-9_]+", "-", stem.lower()).strip("-_") or "own"
+    letters = unicodedata.normalize("NFKD", stem.casefold()).encode("ascii", "ignore").decode()  # ä as a
+    return re.sub(r"[^a-z0-9_]+", "-", letters).strip("-_") or "own"
 
 
 def _read(preset: str, words: Sequence[str], *, named: bool) -> tuple[str, TrainArguments]:

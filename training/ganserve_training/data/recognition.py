@@ -30,16 +30,18 @@ def names_source(value: str) -> bool:
     return True
 
 
-def source_of(path: Path) -> str:
-    """Return the name of the source that reads a file or folder.
+def source_of(value: str) -> str:
+    """Return the name of the source that reads the file or folder at a path.
 
     Raises:
         ConfigError: There is no such file or folder.
     """
-    path = path.expanduser()
+    path = Path(value).expanduser()
+    if not path.exists() and "://" in value:
+        raise ConfigError(f"--data {value}: is an address. Download the data, and give their file or folder.")
     if not path.exists():
         raise ConfigError(
-            f"--data {path}: neither a file or folder nor a source. The sources are {', '.join(SOURCES.names)}"
+            f"--data {value}: neither a file or folder nor a source. The sources are {', '.join(SOURCES.names)}"
         )
     names = [path.name] if path.is_file() else [item.name for item in path.iterdir()]
     if path.is_file() and ending(path.name) in _ARRAYS:
