@@ -150,6 +150,8 @@ async def attack(pid: int, address: str, seconds: float) -> dict[str, dict[str, 
             process.start()
             await asyncio.sleep(2)  # the process begins
             rounds[run.__name__] = await good_client(pid, stub, seconds)
+            if process.exitcode:
+                raise RuntimeError(f"{run.__name__} ended by itself with {process.exitcode}: nothing was attacked")
             over.set()
             await asyncio.to_thread(process.join, 20)
             process.kill()

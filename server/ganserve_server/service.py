@@ -247,12 +247,14 @@ class GanService:
             return await encoded_files(self._threads, drawn.samples, plan.encoding)
         labels = [label for part in drawn.labels for label in part.tolist()]
         latents = [latent for part in drawn.latents for latent in part] if work.latents is not None else None
+        given_w = None if work.style is None else work.style.w
 
         def xmp(place: int) -> bytes:
             return marks.xmp(
                 work.offset + place,
                 labels[place] if labels else None,
                 None if latents is None else latents[place],
+                None if given_w is None else given_w[place],
             )
 
         return await encoded_files(self._threads, drawn.samples, plan.encoding, xmp, marks.signed)

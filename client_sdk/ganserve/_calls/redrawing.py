@@ -113,8 +113,8 @@ def plan(picture: MarkedPicture, told: Told, info: ModelInfo) -> Redrawing:
     base.model, base.version = info.name, info.version
     mark, grid = picture.mark, _grid_of(picture, told, info)
     labels = None if told.label is None else label_fields(told.label, 1)
-    if mark is not None and mark.latents and told.seed is None:
-        return _given_latents(mark, grid, base, info)
+    if mark is not None and (mark.latents or mark.w) and told.seed is None:
+        return _given(mark, grid, base, info)
     seed = seed_of(picture, told)
     assert seed is not None
     base.seed = seed
@@ -160,7 +160,7 @@ def seed_of(picture: MarkedPicture, told: Told) -> int | None:
 def others(redrawing: Redrawing) -> gan_service_pb2.SampleRequest | None:
     """Return the request for samples beside a single one, to compare distances with; None if it cannot be asked."""
     request = redrawing.requests[0]
-    if request.HasField("latents"):
+    if request.HasField("latents") or request.HasField("w"):
         request = gan_service_pb2.SampleRequest(
             model=request.model, version=request.version, label_indices=request.label_indices[:1], seed=0
         )
@@ -208,24 +208,53 @@ def _grid_of(picture: MarkedPicture, told: Told, info: ModelInfo) -> Grid | None
     return grid
 
 
-def _given_latents(mark: Mark, grid: Grid | None, base: gan_service_pb2.SampleRequest, info: ModelInfo) -> Redrawing:
-    row = 4 * info.latent_dim
+def _given(mark: Mark, grid: Grid | None, base: gan_service_pb2.SampleRequest, info: ModelInfo) -> Redrawing:
+    """Draw samples of the latents or w's in a mark; w's with a seed have the noise of their indices."""
     count = 1 if grid is None else grid.count
-    if len(mark.latents) != count * row:
-        raise NotDrawableError(
-            f"its mark has {len(mark.latents) // 4} values of latents; expected {count} x {info.latent_dim} for model "
-            f"{info.name!r}"
-        )
-    latents = np.frombuffer(mark.latents, "<f4").reshape(count, info.latent_dim)
-    if not np.isfinite(latents).all():
-        raise NotDrawableError("its mark has latents that are not finite")
-    request = gan_service_pb2.SampleRequest(model=base.model, version=base.version, count=count)
-    request.latents.CopyFrom(to_tensor(latents))
     labels = None if grid is None else grid.labels
     if labels is None and mark.label_index is not None:
         labels = (mark.label_index,)
-    request.label_indices.extend(labels or ())
-    return Redrawing(requests=(request,), places=np.arange(count))
+    latents = _values(mark.latents, "latents", (count, info.latent_dim), info) if mark.latents else None
+    w = None
+    if mark.w:
+        style = info.style
+        if style is None or not style.w_dimension:
+            raise NotDrawableError(f"its mark has w's, and model {info.name!r} takes none")
+        w = _values(mark.w, "w's", (count, style.layers, style.w_dimension), info)
+    indices: Sequence[int] = range(count)
+    if latents is None:
+        if mark.seed is None or (grid is None and mark.index is None):
+            raise NotDrawableError("its mark has w's, and neither seed and index nor latents for the noise")
+        base.seed = mark.seed
+        indices = (mark.index or 0,) if grid is None else grid.indices
+    requests = []
+    start = 0
+    for end in range(1, count + 1):
+        if end < count and indices[end] == indices[end - 1] + 1:
+            continue
+        request = _part(base, 0 if latents is not None else indices[start], end - start)
+        for field, values in (("latents", latents), ("w", w)):
+            if values is not None:
+                getattr(request, field).CopyFrom(to_tensor(values[start:end]))
+        request.label_indices.extend(() if labels is None else labels[start:end])
+        requests.append(request)
+        start = end
+    if len(requests) > _MOST_CALLS:
+        raise NotDrawableError("its samples lie too far apart in the seed's sequence to draw them again")
+    return Redrawing(requests=tuple(requests), places=np.arange(count))
+
+
+def _values(given: bytes, what: str, shape: tuple[int, ...], info: ModelInfo) -> npt.NDArray[np.float32]:
+    """Return a mark's values in this shape."""
+    if len(given) != 4 * int(np.prod(shape)):
+        expected = " x ".join(map(str, shape))
+        raise NotDrawableError(
+            f"its mark has {len(given) // 4} values of {what}; expected {expected} for model {info.name!r}"
+        )
+    values = np.frombuffer(given, "<f4").reshape(shape)
+    if not np.isfinite(values).all():
+        raise NotDrawableError(f"its mark has {what} that are not finite")
+    return values
 
 
 def _ranges(

@@ -81,9 +81,9 @@ def sample_batch(
         scores=_per_sample(response.scores, count, "scores", np.float32) if scored else None,
         probabilities=_per_sample(response.probabilities, count, "probabilities", np.float32) if scored else None,
         latents=_latents(response, request),
-        w=from_tensor(response.w, "w's") if request.return_w else None,
+        w=_w(response, request),
         selection=_copy(SelectionReport, response.selection) if selected else None,
-        origin=Origin(response.package_sha256, request, complete=not request.HasField("w")),
+        origin=Origin(response.package_sha256, request, w_given=request.HasField("w")),
     )
 
 
@@ -93,6 +93,14 @@ def _latents(
     if request.return_latents:
         return from_tensor(response.latents, "latents")
     return from_tensor(request.latents, "latents") if request.HasField("latents") else None
+
+
+def _w(
+    response: gan_service_pb2.SampleResponse, request: gan_service_pb2.SampleRequest
+) -> npt.NDArray[np.float32] | None:
+    if request.return_w:
+        return from_tensor(response.w, "w's")
+    return from_tensor(request.w, "w's") if request.HasField("w") else None
 
 
 def _samples(

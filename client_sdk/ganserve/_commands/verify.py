@@ -132,7 +132,10 @@ def _facts(verdict: PictureVerdict | str) -> dict[str, Any]:
         return {"likeness": "unreadable", "reason": verdict}
     facts = {field.name: getattr(verdict, field.name) for field in fields(verdict)}
     if verdict.mark is not None:
-        facts["mark"] = asdict(verdict.mark) | {"latents": len(verdict.mark.latents) // 4}
+        facts["mark"] = asdict(verdict.mark) | {
+            "latents": len(verdict.mark.latents) // 4,
+            "w": len(verdict.mark.w) // 4,
+        }
     return facts
 
 

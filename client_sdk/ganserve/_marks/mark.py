@@ -1,6 +1,6 @@
 """Define what a generated picture says about itself."""
 
-# N = samples, Z = latent
+# N = samples, Z = latent, L, W = layers of a style-based generator and length of their w's
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC's term for media that a trained model made."""
 MOST_LATENT_BYTES = 2**15
-"""Most bytes of given latents that a mark holds: a mark must fit into the 64 KiB of a JPEG's segment."""
+"""Most bytes of given latents that a mark holds as they are; more are deflated."""
+MOST_GIVEN_BYTES = 2**23
+"""Most bytes of given latents, and of given w's, before they are deflated."""
 MOST_OPTIONS_BYTES = 2**13
 _MOST_NAME_LETTERS = 256
 # What a mark has properties of its own for, and what does not change a sample.
@@ -63,6 +65,8 @@ class Mark:
     """Other fields of the SampleRequest that determine the sample, such as truncation, as JSON; empty: none."""
     latents: bytes = b""
     """The given latents, little-endian float32 [N, Z]; empty: the latents were drawn."""
+    w: bytes = b""
+    """The given w's, little-endian float32 [N, L, W]; empty: they were made from the latents."""
     complete: bool = True
     """False if the mark has no room for all that it takes to draw the sample again."""
 

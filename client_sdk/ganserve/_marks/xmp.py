@@ -9,19 +9,23 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import zlib
 from dataclasses import replace
 from xml.parsers import expat
 
 from ganserve._marks.mark import (
     DIGITAL_SOURCE_TYPE,
+    MOST_GIVEN_BYTES,
     MOST_LATENT_BYTES,
     MOST_OPTIONS_BYTES,
     Mark,
     short_name,
 )
 
-MOST_XMP_BYTES = 2**16
-"""Most bytes of XMP that are read."""
+MOST_XMP_BYTES = 2**20
+"""Most bytes of XMP that are read, and of a mark in a PNG of several samples."""
+MOST_SEGMENT_BYTES = 65_000
+"""Most bytes of the mark of one sample: it must fit into the 64 KiB of a JPEG's segment."""
 _OWN = "urn:ganserve:mark:1#"
 _IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -68,8 +72,13 @@ class MarkWriter:
         self._head, self._tail = "".join(head), "".join(tail)
         self._labels: dict[int, str] = {}
 
-    def sample(self, index: int, label_index: int | None = None, label: str = "", latent: bytes = b"") -> bytes:
-        """Return the XMP of a picture of one sample; `latent` is a given one, little-endian float32 [Z]."""
+    def sample(
+        self, index: int, label_index: int | None = None, label: str = "", latent: bytes = b"", w: bytes = b""
+    ) -> bytes:
+        """Return the XMP of a picture of one sample.
+
+        `latent` [Z] and `w` [L, W] are given ones, little-endian float32.
+        """
         parts = [self._head]
         if not latent:  # given latents have no sequence
             parts.append(f' ganserve:Index="{index}"')
@@ -78,23 +87,32 @@ class MarkWriter:
                 name = _attribute(short_name(label))
                 self._labels[label_index] = f' ganserve:LabelIndex="{label_index}" ganserve:Label={name}'
             parts.append(self._labels[label_index])
-        return self._written(parts, latent)
+        return self._written(parts, latent, w, MOST_SEGMENT_BYTES)
 
-    def picture(self, samples: int, latents: bytes = b"") -> bytes:
-        """Return the XMP of a picture of several samples; `latents` are given ones, little-endian float32 [N, Z]."""
+    def picture(self, samples: int, latents: bytes = b"", w: bytes = b"") -> bytes:
+        """Return the XMP of a PNG of several samples; `latents` [N, Z] and `w` [N, L, W] are given ones."""
         parts = [self._head]
         if samples:
             parts.append(f' ganserve:Samples="{samples}"')
-        return self._written(parts, latents)
+        return self._written(parts, latents, w, MOST_XMP_BYTES)
 
-    def _written(self, parts: list[str], latents: bytes) -> bytes:
-        fits = len(latents) <= MOST_LATENT_BYTES
-        if latents and fits:
-            parts.append(f' ganserve:Latents="{base64.b64encode(latents).decode()}"')
-        if not (fits and self._complete):
-            parts.append(' ganserve:Complete="False"')
-        parts.append(self._tail)
-        return "".join(parts).encode()
+    def _written(self, parts: list[str], latents: bytes, w: bytes, most: int) -> bytes:
+        given = _given("Latents", latents) + _given("W", w)
+        fits = max(len(latents), len(w)) <= MOST_GIVEN_BYTES
+        if fits and self._complete:
+            whole = "".join([*parts, given, self._tail]).encode()
+            if len(whole) <= most:
+                return whole
+        return "".join([*parts, ' ganserve:Complete="False"', self._tail]).encode()
+
+
+def _given(name: str, values: bytes) -> str:
+    """Return a property with values: as they are, or deflated, where many may be equal."""
+    if not values or len(values) > MOST_GIVEN_BYTES:
+        return ""
+    if name == "Latents" and len(values) <= MOST_LATENT_BYTES:
+        return f' ganserve:{name}="{base64.b64encode(values).decode()}"'
+    return f' ganserve:Deflated{name}="{base64.b64encode(zlib.compress(values)).decode()}"'
 
 
 def generated_xmp() -> bytes:
@@ -136,10 +154,6 @@ def _mark(own: dict[str, str]) -> Mark:
     sha256 = own.get("PackageSha256", "")
     if sha256 and not _SHA256.fullmatch(sha256):
         raise MarkError(f"its mark has PackageSha256 {sha256[:80]!r}; expected 64 hexadecimal digits")
-    try:
-        latents = base64.b64decode(own.get("Latents", ""), validate=True)
-    except binascii.Error as error:
-        raise MarkError(f"its mark has Latents that are damaged ({error})") from error
     mark = Mark(
         model=own.get("Model", ""),
         version=number("Version", 2**32 - 1) or 0,
@@ -150,9 +164,26 @@ def _mark(own: dict[str, str]) -> Mark:
         label=own.get("Label", ""),
         samples=number("Samples", 2**32 - 1) or 1,
         options=own.get("Options", ""),
-        latents=latents,
+        latents=_values(own, "Latents"),
+        w=_values(own, "W"),
     )
     return mark if own.get("Complete", "True") == "True" else replace(mark, complete=False)
+
+
+def _values(own: dict[str, str], name: str) -> bytes:
+    """Return the values of a property, deflated or not; empty without it."""
+    try:
+        plain = base64.b64decode(own.get(name, ""), validate=True)
+        deflated = base64.b64decode(own.get(f"Deflated{name}", ""), validate=True)
+        if not deflated:
+            return plain
+        inflating = zlib.decompressobj()
+        values = inflating.decompress(deflated, MOST_GIVEN_BYTES)
+    except (binascii.Error, zlib.error) as error:
+        raise MarkError(f"its mark has {name} that are damaged ({error})") from error
+    if not inflating.eof:
+        raise MarkError(f"its mark has {name} that are cut off, or more than {MOST_GIVEN_BYTES:,} bytes of them")
+    return values
 
 
 def _properties(xmp: bytes) -> dict[str, str]:

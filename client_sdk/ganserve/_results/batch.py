@@ -63,7 +63,8 @@ class SampleBatch:
     latents: npt.NDArray[np.float32] | None = None
     """The samples' latents, float32 [N, Z]; None without `return_latents`, unless they were given."""
     w: npt.NDArray[np.float32] | None = None
-    """The samples' w's, float32 [N, L, W], mixed and truncated; None without `return_w`."""
+    """The samples' w's, float32 [N, L, W], mixed and truncated; None without `return_w`, unless
+    they were given."""
     selection: SelectionReport | None = None
     """The report of `select`; None without it, and for a part of a batch."""
     origin: Origin | None = None

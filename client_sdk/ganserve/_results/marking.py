@@ -1,6 +1,6 @@
 """Mark the pictures that the SDK writes as generated, with what it takes to draw them again."""
 
-# N = samples, Z = latent
+# N = samples, Z = latent, L, W = layers of a style-based generator and length of their w's
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from ganserve._marks.xmp import MarkWriter
 
 if TYPE_CHECKING:
     import os
+
+    import numpy as np
+    import numpy.typing as npt
 
     from ganserve._results.batch_fields import Drawn, DrawnSample
     from ganserve._results.origin import Origin
@@ -83,22 +86,36 @@ def marked_png(file: bytes, batch: Drawn, mark: Marking) -> bytes:
 
 def batch_xmp(batch: Drawn) -> bytes:
     """Return the XMP of a picture of all samples of a batch."""
-    given = batch.seed is None
-    latents = batch.latents.astype("<f4").tobytes() if given and batch.latents is not None else b""
-    writer = _writer(batch.model, batch.version, batch.seed, batch.origin, complete=not given or bool(latents))
+    latents, w, complete = _given(batch.seed, batch.latents, batch.w, batch.origin)
+    writer = _writer(batch.model, batch.version, batch.seed, batch.origin, complete=complete)
     if len(batch.indices) > 1:
-        return writer.picture(len(batch.indices), latents)
+        return writer.picture(len(batch.indices), latents, w)
     label = None if batch.labels is None else int(batch.labels[0])
     name = "" if batch.label_names is None else batch.label_names[0]
-    return writer.sample(int(batch.indices[0]), label, name, latents)
+    return writer.sample(int(batch.indices[0]), label, name, latents, w)
 
 
 def sample_xmp(sample: DrawnSample) -> bytes:
     """Return the XMP of a picture of one sample; see `Sample.xmp`."""
-    given = sample.seed is None
-    latent = sample.latent.astype("<f4").tobytes() if given and sample.latent is not None else b""
-    writer = _writer(sample.model, sample.version, sample.seed, sample.origin, complete=not given or bool(latent))
-    return writer.sample(sample.index, sample.label, sample.label_name or "", latent)
+    latent, w, complete = _given(sample.seed, sample.latent, sample.w, sample.origin)
+    writer = _writer(sample.model, sample.version, sample.seed, sample.origin, complete=complete)
+    return writer.sample(sample.index, sample.label, sample.label_name or "", latent, w)
+
+
+def _given(
+    seed: int | None,
+    latents: npt.NDArray[np.float32] | None,
+    w: npt.NDArray[np.float32] | None,
+    origin: Origin | None,
+) -> tuple[bytes, bytes, bool]:
+    """Return the latents and w's that the request gave, and whether these are all."""
+    parts = [latents] if seed is None else []
+    kept = latents.astype("<f4").tobytes() if seed is None and latents is not None else b""
+    kept_w = b""
+    if origin is not None and origin.w_given:
+        parts.append(w)
+        kept_w = b"" if w is None else w.astype("<f4").tobytes()
+    return kept, kept_w, all(part is not None for part in parts)
 
 
 def _writer(model: str, version: int, seed: int | None, origin: Origin | None, *, complete: bool) -> MarkWriter:

@@ -18,14 +18,18 @@ class Origin:
     Options are read from the request when they are first needed: most batches become no picture.
     """
 
-    __slots__ = ("_options", "complete", "package_sha256")
+    __slots__ = ("_options", "complete", "package_sha256", "w_given")
 
-    def __init__(self, package_sha256: str = "", options: str | Message = "", *, complete: bool = True) -> None:
+    def __init__(
+        self, package_sha256: str = "", options: str | Message = "", *, complete: bool = True, w_given: bool = False
+    ) -> None:
         """Take the package, and the options as JSON or in the SampleRequest that has them, which changes no more."""
         self.package_sha256 = package_sha256
         """SHA-256 of the package's manifest, 64 lower-case hexadecimal digits; empty: unknown."""
         self.complete = complete
         """False if samples were drawn with different options."""
+        self.w_given = w_given
+        """True if the request gave w's, which then determine the samples."""
         self._options = options
 
     @classmethod
@@ -52,14 +56,14 @@ class Origin:
     def __hash__(self) -> int:
         return hash(self._facts())
 
-    def __getstate__(self) -> tuple[str, str, bool]:
+    def __getstate__(self) -> tuple[str, str, bool, bool]:
         return self._facts()
 
-    def __setstate__(self, facts: tuple[str, str, bool]) -> None:
-        self.package_sha256, self._options, self.complete = facts
+    def __setstate__(self, facts: tuple[str, str, bool, bool]) -> None:
+        self.package_sha256, self._options, self.complete, self.w_given = facts
 
-    def _facts(self) -> tuple[str, str, bool]:
-        return self.package_sha256, self.options, self.complete
+    def _facts(self) -> tuple[str, str, bool, bool]:
+        return self.package_sha256, self.options, self.complete, self.w_given
 
     def __repr__(self) -> str:
         return f"Origin({self.package_sha256!r}, {self.options!r})"

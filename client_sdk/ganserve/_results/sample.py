@@ -46,7 +46,8 @@ class Sample:
     latent: npt.NDArray[np.float32] | None = None
     """Its latent, float32 [Z]; None without `return_latents`, unless it was given."""
     w: npt.NDArray[np.float32] | None = None
-    """Its w's, float32 [L, W], mixed and truncated; None without `return_w`."""
+    """Its w's, float32 [L, W], mixed and truncated; None without `return_w`, unless
+    they were given."""
     origin: Origin | None = None
     """The package and the options that it was drawn with; None: unknown."""
 

@@ -89,7 +89,7 @@ class Generator:
 
         def xmp(place: int) -> bytes:
             assert marks is not None, "asked for only if there are marks"
-            return marks.xmp(first + place, None if labels is None else int(labels[place]), None)
+            return marks.xmp(first + place, None if labels is None else int(labels[place]))
 
         def pngs(rows: slice) -> list[bytes]:
             files = png_files(samples[rows])

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
+from ganserve_server.error_text import printable
 from ganserve_server.monitoring.call_tracking import current_call
 
 LogFormat = Literal["text", "json"]
@@ -39,7 +40,7 @@ def announcer(log_format: LogFormat, log: logging.Logger) -> Callable[[str], Non
             log.info("%s", line)
 
     def show(text: str) -> None:
-        sys.stdout.write(text)
+        sys.stdout.write("\n".join(map(printable, text.split("\n"))))
         sys.stdout.flush()
 
     return log_lines if log_format == "json" else show
@@ -72,7 +73,7 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the line, without a traceback."""
         # Messages quote clients and files, which must neither begin a new log line nor control a terminal.
-        line = _printable(super().formatMessage(record))
+        line = printable(super().formatMessage(record))
         if number := getattr(record, "process_number", 0):
             line = f"{line} [process {number}]"
         request_id = getattr(record, "request_id", "")
@@ -80,14 +81,7 @@ class TextFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """Return the traceback, in several lines."""
-        return "\n".join(map(_printable, super().formatException(ei).split("\n")))
-
-
-def _printable(text: str) -> str:
-    """Return a text with its control characters escaped."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
 
 
 class JsonFormatter(logging.Formatter):

@@ -1,6 +1,6 @@
 """Mark the pictures of answers as generated, with what it takes to draw them again.
 
-N = samples, Z = values of one latent.
+N = samples, Z = values of one latent, L, W = layers of a style-based generator and length of their w's.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ganserve._marks.mark import MOST_LATENT_BYTES, Mark, request_options
+from ganserve._marks.mark import Mark, request_options
 from ganserve._marks.signing import SigningError
-from ganserve._marks.xmp import MarkWriter, most_label_bytes
+from ganserve._marks.xmp import MOST_SEGMENT_BYTES, MarkWriter, most_label_bytes
 from ganserve_server.errors import FailedPreconditionError
 
 if TYPE_CHECKING:
@@ -52,22 +52,31 @@ class RequestMarks:
             package_sha256=model.digest,
             seed=None if given else seed,
             options=options,
-            complete=not request.HasField("w"),  # a mark has no room for w's
         )
         self._writer = MarkWriter(shared)
         self._signer = marking.signer
         self.most_bytes = _SHARED_BYTES + len(info.name) * 2 + 6 * len(options) + most_label_bytes(info.label_bytes)
         """Most bytes that marking adds to a file."""
         if given:
-            self.most_bytes += min(4 * info.latent_dimension, MOST_LATENT_BYTES) * 4 // 3 + 64
+            self.most_bytes += _most_base64(4 * info.latent_dimension)
+        if request.HasField("w") and info.style is not None:
+            self.most_bytes += _most_base64(info.style.w_bytes)
         if self._signer is not None:
             self.most_bytes += self._signer.most_bytes
 
-    def xmp(self, index: int, label: int | None, latent: NDArray[np.float32] | None) -> bytes:
-        """Return the XMP of the sample with this index and label, and the latent float32 [Z] that the request gave."""
+    def xmp(
+        self,
+        index: int,
+        label: int | None,
+        latent: NDArray[np.float32] | None = None,
+        w: NDArray[np.float32] | None = None,
+    ) -> bytes:
+        """Return the XMP of the sample with this index and label.
+
+        `latent`, float32 [Z], and `w`, float32 [L, W], are those that the request gave.
+        """
         name = "" if label is None else self._info.label_names[label]
-        given = b"" if latent is None else latent.astype("<f4", copy=False).tobytes()
-        return self._writer.sample(index, label, name, given)
+        return self._writer.sample(index, label, name, _bytes(latent), _bytes(w))
 
     @property
     def signed(self) -> Callable[[bytes, str], bytes] | None:
@@ -87,3 +96,12 @@ class RequestMarks:
                 ) from error
 
         return signed
+
+
+def _bytes(values: NDArray[np.float32] | None) -> bytes:
+    return b"" if values is None else values.astype("<f4", copy=False).tobytes()
+
+
+def _most_base64(given: int) -> int:
+    """Return the most bytes of a property with this many bytes of values, or those of the largest mark."""
+    return min(given * 4 // 3, MOST_SEGMENT_BYTES) + 128

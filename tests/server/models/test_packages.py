@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -253,6 +254,24 @@ def test_a_model_with_a_bad_name_is_refused(tmp_path: Path) -> None:
     folder = build_tiny_package(tmp_path, "Tiny Model")
     with pytest.raises(PackageError, match=r"folder is named 'Tiny Model'; a model's name has 1 to 128 characters"):
         load(folder)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text_disturb_nobody(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path, "tiny", 1)
+    for name in (b"\xff\xfe", b"a\x1b[31m\nb"):
+        build_tiny_package(tmp_path, "odd", 1)
+        os.rename(tmp_path / "odd", os.fsencode(tmp_path) + b"/" + name)  # noqa: PTH104 - a path of bytes
+    folder = build_tiny_package(tmp_path, "linked", 1)
+    target = os.fsencode(tmp_path.parent) + b"/\xff.onnx"
+    os.rename(folder / "generator.onnx", target)  # noqa: PTH104
+    (folder / "generator.onnx").symlink_to(os.fsdecode(target))
+    with running_server(tmp_path) as server, connected(server.address) as stubs:
+        models = stubs.gan.ListModels(gan_service_pb2.ListModelsRequest()).models
+        assert [model.name for model in models] == ["linked", "tiny"]
+        assert "\\udcff.onnx, outside the repository" in models[0].versions[0].reason
+        assert "\\udcff\\udcfe: its name has characters that cannot be printed" in server.log
+        assert "a\\x1b[31m\\nb: its name has characters" in server.log
 
 
 def test_broken_versions_are_listed_as_failed_while_the_others_serve(tmp_path: Path) -> None:

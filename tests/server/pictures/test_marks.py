@@ -22,6 +22,7 @@ from ganserve_server.service import GanService
 from in_core import core
 from picture_models import JPEG, PNG, WEBP, sample
 from tiny_packages import CODES, TinyModel, build_tiny_package
+from tiny_styles import STYLE, W, build_style_package
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +80,21 @@ def test_options_and_given_latents_are_marked(tmp_path: Path) -> None:
             np.testing.assert_array_equal(np.frombuffer(mark.latents, "<f4"), latent)
 
 
+def test_given_ws_are_marked(tmp_path: Path) -> None:
+    build_style_package(tmp_path)
+    w = np.random.default_rng(0).standard_normal((2, STYLE.layers, W)).astype("<f4")
+    tensor = tensor_pb2.Tensor(data_type=tensor_pb2.DATA_TYPE_FLOAT32, shape=w.shape, data=w.tobytes())
+    request = gan_service_pb2.SampleRequest(count=2, seed=4, offset=3, w=tensor, label_indices=[1], encoding=PNG)
+    with core(tmp_path) as gan, gan.repository.lease("", 0) as leased:
+        files = asyncio.run(gan.sample(request)).samples.images.files
+        bound = plan_sample(leased, request, Limits()).bytes_per_sample
+    for place, (file, own) in enumerate(zip(files, w, strict=True)):
+        mark = mark_of(file)
+        assert mark is not None
+        assert (mark.seed, mark.index, mark.complete, mark.w) == (4, 3 + place, True, own.tobytes())
+        assert len(file) <= bound
+
+
 @pytest.mark.parametrize("encoding", [PNG, JPEG, WEBP])
 def test_marks_can_be_switched_off(gan: GanService, encoding: int) -> None:
     bare = sample(gan, model="rgb", encoding=encoding, unmarked=True).samples.images.files
@@ -107,13 +123,14 @@ def test_callers_in_one_batch_get_their_own_marks_and_the_same_bytes_again(gan: 
 
 @pytest.mark.parametrize("encoding", [PNG, JPEG, WEBP])
 def test_no_marked_file_is_larger_than_its_bound(tmp_path: Path, encoding: int) -> None:
-    model = TinyModel(shape=(1, 1, 1), label_names=ODD_NAMES, latent_dimension=9000)
+    model = TinyModel(shape=(1, 1, 1), label_names=ODD_NAMES, latent_dimension=20_000)
     build_tiny_package(tmp_path, "a" * 128, model=model)
     with core(tmp_path) as gan, gan.repository.lease("", 0) as leased:
         drawn = gan_service_pb2.SampleRequest(
             seed=2**64 - 1, offset=2**48 - 5, count=5, label_indices=range(5), encoding=encoding, truncation=1e-300
         )
-        latents = tensor_pb2.Tensor(data_type=2, shape=[5, 9000], data=np.full(45_000, 0.1, "<f4").tobytes())
+        values = np.random.default_rng(0).standard_normal(100_000).astype("<f4").tobytes()
+        latents = tensor_pb2.Tensor(data_type=2, shape=[5, 20_000], data=values)
         given = gan_service_pb2.SampleRequest(count=5, label_indices=range(5), encoding=encoding, latents=latents)
         for request in (drawn, given):
             plan = plan_sample(leased, request, Limits())
@@ -121,4 +138,4 @@ def test_no_marked_file_is_larger_than_its_bound(tmp_path: Path, encoding: int) 
             assert max(map(len, files)) + 6 + leased.info.label_bytes <= plan.bytes_per_sample
         mark = mark_of(files[0])
         assert mark is not None
-        assert not mark.complete, "36,000 bytes of latents are more than a mark holds"
+        assert not mark.complete, "80,000 bytes of latents are more than a mark holds"

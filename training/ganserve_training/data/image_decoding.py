@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganserve._marks.orientation import upright
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -28,8 +30,6 @@ ENDINGS = (
     *(".ppm", ".pgm", ".pbm", ".pnm"),
 )
 """Endings of picture files, in lower case."""
-_ORIENTATION = 0x0112
-"""EXIF's number of the orientation tag."""
 
 
 class UnreadableError(Exception):
@@ -106,31 +106,6 @@ def _accept_large_pictures() -> None:
     from PIL import Image
 
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-
-
-def upright(picture: Image.Image) -> Image.Image:
-    """Return a loaded picture turned as its EXIF orientation says.
-
-    All other tags stay as they are: writing them again, as Pillow's `exif_transpose` does, fails for values that
-    cameras write. A picture whose tags can't be read stays as it is.
-    """
-    from PIL import Image
-
-    turns = Image.Transpose
-    try:
-        orientation = picture.getexif().get(_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - Pillow raises many types for damaged tags, and the picture itself is whole
-        return picture
-    turn = {
-        2: turns.FLIP_LEFT_RIGHT,
-        3: turns.ROTATE_180,
-        4: turns.FLIP_TOP_BOTTOM,
-        5: turns.TRANSPOSE,
-        6: turns.ROTATE_270,
-        7: turns.TRANSVERSE,
-        8: turns.ROTATE_90,
-    }.get(orientation)
-    return picture if turn is None else picture.transpose(turn)
 
 
 def picture_facts(picture: Image.Image) -> PictureFacts:

@@ -20,6 +20,7 @@ from ganserve_training.data.sources import (  # noqa: F401 - each registers itse
     parquet,
     patches,
     stacked_digits,
+    stacked_mnist,
 )
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
@@ -28,7 +29,7 @@ from ganserve_training.errors import DataError
 def load_split(config: DataConfig, split: SplitName, *, report: ReportBadFiles | None = None) -> Samples:
     """Return one side of the split: "train", which generators learn from, or "held_out".
 
-    `split_indices` describes the split, which ignores `data.labels`. Patches are split by area, stacked digits by
+    `split_indices` describes the split, which ignores `data.labels`. Patches are split by area, stacks by
     digit.
 
     Args:

@@ -270,7 +270,8 @@ class Trainer:
         if unrolled:
             fake, asked, codes = self._draw_fakes(len(real), labels)
             scorer = self._unrolled_scorer(real, fake, labels, codes, progress)
-            real_scores = scorer(real, seen).scores if self.loss.generator_needs_real_scores else None
+            needs_real = self.loss.generator_needs_real_scores or self.loss.zero_sum
+            real_scores = scorer(real, seen).scores if needs_real else None
         else:
             scorer, real_scores = self._scorer(self._score, progress), None
             if self.loss.generator_needs_real_scores:
@@ -278,7 +279,8 @@ class Trainer:
                     real_scores = scorer(real, seen).scores
             fake, asked, codes = self._draw_fakes(len(real), labels)
         output = scorer(fake, seen)
-        loss = self.loss.generator(output.scores, real_scores)
+        minimised = self.loss.unrolled_generator if unrolled else self.loss.generator
+        loss = minimised(output.scores, real_scores)
         terms = self._heads.terms([output], asked, codes)
         added = [terms[name] for name in self._heads.names]
         return torch.stack([loss, *added]).sum(), [item.detach() for item in (loss, *added)]
