@@ -289,6 +289,7 @@ def test_flags_and_their_values_are_highlighted() -> None:
         "try <code>--loss.name modified-minimax</code>, which &lt;b&gt;, or (<code>--networks.packing 2</code>)."
     )
     assert with_flags("--a.b 0.3.") == "<code>--a.b 0.3</code>."
+    assert with_flags("(--a.b 1.5e-05 --c.d 5e+08)") == "(<code>--a.b 1.5e-05</code> <code>--c.d 5e+08</code>)"
 
 
 def test_the_command_prints_the_path_and_errors(

@@ -99,10 +99,8 @@ def sum_up(comparisons: Mapping[str, Comparison], not_finite: int, samples: int,
             "summary": f"Poor: {not_finite:,} of {samples:,} samples hold NaN or infinite values.",
         }
     if real < FEWEST:
-        return {
-            "verdict": None,
-            "summary": f"Not judged: {real} real samples are held out, and a verdict needs at least {FEWEST}.",
-        }
+        held_out = f"{real} real sample{' is' if real == 1 else 's are'} held out"
+        return {"verdict": None, "summary": f"Not judged: {held_out}, and a verdict needs at least {FEWEST}."}
     if not comparisons:
         return {"verdict": None, "summary": "Not judged: no figure has a value of real samples to compare with."}
     figures = {name: figure for metric in all_metrics() for name, figure in metric.figures.items()}

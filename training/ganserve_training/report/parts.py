@@ -15,7 +15,7 @@ from ganserve_training.report.charts import Chart
 _PLOT_OPTIONS = {"responsive": True, "displayModeBar": False, "scrollZoom": False}
 _PHONE_CHARACTERS = 40  # characters of a line of a table on a phone
 _GAP_CHARACTERS = 2
-_FLAG = re.compile(r"--[a-z][\w.-]*\w(?: (?:\d[\d.]*(?<!\.)|[a-z]+-[a-z]+)(?!\w))?")
+_FLAG = re.compile(r"--[a-z][\w.-]*\w(?: (?:\d[\d.]*(?<!\.)(?:e[+-]?\d+)?|[a-z]+-[a-z]+)(?!\w))?")
 
 
 def page(title: str, sections: Iterable[str]) -> str:
