@@ -21,8 +21,6 @@ from ganserve_server.engine.sessions import EngineConfig, Feed
 # Shorter calls are not worth a session, and larger graphs not the memory: it has its own copy of the weights.
 _WORTH_S, _MOST_BYTES = 0.5e-3, 256 * 2**20
 _MOST_SAMPLES = 16
-# An event loop may be held so long.
-_HOLD_S = 1e-3
 _FASTER, _SPINNING_FASTER = 0.9, 0.8  # spinning threads suffer from other programs, so they must be much faster
 _TRIALS, _ENOUGH_S = 7, 0.3
 
@@ -55,8 +53,6 @@ class LoneCalls:
     threads: int
     samples: int
     """Most samples of such a call."""
-    quick_samples: int = 0
-    """Most samples of a call that is short enough to hold an event loop."""
 
 
 def measure_lone_calls(
@@ -83,8 +79,7 @@ def measure_lone_calls(
     if best is None:
         return None
     samples = _most_samples(best, usual, config.calls, full)
-    quick = _quick_samples(best, samples, full)
-    return LoneCalls(session=best, threads=config.lone_threads, samples=samples, quick_samples=quick)
+    return LoneCalls(session=best, threads=config.lone_threads, samples=samples)
 
 
 def _most_samples(lone: Session, usual: Session, calls: int, full: Feed) -> int:
@@ -98,14 +93,6 @@ def _most_samples(lone: Session, usual: Session, calls: int, full: Feed) -> int:
             break
         most *= 2
     return most
-
-
-def _quick_samples(session: Session, most: int, full: Feed) -> int:
-    """Return the largest power of two, up to `most`, whose call is short enough for an event loop; 0: none is."""
-    quick, count = 0, 1
-    while count <= most and _fastest_s([session], _first(full, count))[0] < _HOLD_S:
-        quick, count = count, 2 * count
-    return quick
 
 
 def _fastest_s(sessions: Sequence[Session], feed: Feed) -> list[float]:

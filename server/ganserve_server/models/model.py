@@ -123,7 +123,6 @@ class Model:
             config,
             inline_samples=min(engine.quick_samples(feeds[0], feeds[-1], limit_s) for engine, feeds in trials),
             lone_samples=_lone_samples([engine for engine, _ in trials]),
-            quick_lone_samples=_quick_lone_samples([engine for engine, _ in trials]),
             prepare=prepare if any(engine.cuda_graphs for engine, _ in trials) else None,
         )
 
@@ -274,12 +273,6 @@ def _lone_samples(engines: Sequence[Engine]) -> int:
     """Return the most samples of a call that runs alone on all cores: by the slowest graph, which comes first."""
     lone = engines[0].lone_calls
     return 0 if lone is None else lone.samples
-
-
-def _quick_lone_samples(engines: Sequence[Engine]) -> int:
-    """Return the most samples of such a call that may hold an event loop; several graphs take too long."""
-    lone = engines[0].lone_calls
-    return 0 if lone is None or len(engines) > 1 else lone.quick_samples
 
 
 def _placed(slices: Sequence[_SliceT]) -> list[tuple[_SliceT, slice]]:

@@ -6,8 +6,7 @@ a busy event loop does not leave the engine idle.
 
 A call that is shorter than waking a thread runs on the event loop instead. It first runs the loop's ready callbacks, as
 long as they bring more requests, so that simultaneous requests share a call. After a request that stayed alone, the
-next few run at once, without that wait. So does a short call that has all cores for itself while requests come one at a
-time, because waking a thread and returning its result took a tenth of the time.
+next few run at once, without that wait.
 """
 
 import asyncio
@@ -22,7 +21,6 @@ from ganserve_server.errors import DeadlineExpiredError, EngineError, RequestErr
 from ganserve_server.queue.admission import Admission
 from ganserve_server.queue.delivery import call_soon, reject, resolve
 from ganserve_server.queue.lanes import Arrays, Lanes, Priority, Slice, Ticket, WorkT
-from ganserve_server.queue.one_at_a_time import OneAtATime, Skips
 from ganserve_server.queue.options import BatchConfig, QueueOptions
 from ganserve_server.queue.statistics import GraphStatistics
 from ganserve_server.tracing.spans import NO_SPAN, GraphSpans, batch_span
@@ -36,8 +34,9 @@ _WORTH_WAKING_S = 0.5e-3
 # The number of a call that has the machine for itself.
 _ALONE = -1
 # gRPC brings requests one by one, so a call on the event loop first runs other ready callbacks: this many rounds after
-# the last request, and at most this long.
-_ROUNDS, _MOST_GATHERING_S = 16, 5e-3
+# the last request, and at most this long. A request that stayed alone lets the next one skip that; each further one
+# doubles the number, up to this limit, so that a client with one request at a time holds the loop for at most 3 ms.
+_ROUNDS, _MOST_GATHERING_S, _MOST_SKIPS = 16, 5e-3, 15
 _EXPIRED = "the deadline passed in the queue: request fewer samples, or retry later"
 _log = logging.getLogger(__name__)
 
@@ -53,7 +52,6 @@ class Batcher(Generic[WorkT]):
         *,
         inline_samples: int = 0,
         lone_samples: int = 0,
-        quick_lone_samples: int = 0,
         prepare: Callable[[int], None] | None = None,
     ) -> None:
         """Start the workers, and wait for `prepare`, whose errors are raised; without it, they start when needed.
@@ -65,8 +63,7 @@ class Batcher(Generic[WorkT]):
         Up to `inline_samples` waiting samples are computed on the event loop. That is measured before there is work:
         under load, a thread's call seems to take as long as the event loop keeps it waiting.
 
-        While all workers are idle, up to `lone_samples` samples are computed by one call on all cores, number -1; up to
-        `quick_lone_samples` on the event loop, while requests come one at a time.
+        While all workers are idle, up to `lone_samples` samples are computed by one call on all cores, number -1.
 
         Each worker's thread calls `prepare` with its number before its first call, one thread at a time.
         """
@@ -76,8 +73,6 @@ class Batcher(Generic[WorkT]):
         self._config = config
         self._inline_samples = min(inline_samples, config.max_batch_size)
         self._lone_samples = lone_samples
-        self._quick_lone_samples = 0 if config.queue_delay_s else quick_lone_samples
-        self._one_at_a_time = OneAtATime()
         # Taking a lock directly is ten times as fast as taking it through its condition.
         self._lock = threading.Lock()
         self._condition = threading.Condition(self._lock)
@@ -87,7 +82,7 @@ class Batcher(Generic[WorkT]):
         self._samples_per_s = 0.0
         self._idle = 0
         self._inline_on: asyncio.AbstractEventLoop | None = None  # the loop that the next inline call is scheduled on
-        self._skips = Skips()
+        self._skips = self._granted_skips = 0  # requests that run without gathering: left, and granted last
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, args=(index,), name=f"{name}-{index}", daemon=True)
@@ -138,16 +133,17 @@ class Batcher(Generic[WorkT]):
                     count, self._samples_per_s, bulk=bulk, priority=options.priority, caller=options.caller
                 )
             alone = not self._lanes.queued
-            call = self._call_at_once(count) if alone else None
-            if call is None:
+            if skips := alone and self._skips > 0 and count <= self._inline_samples:
+                self._skips -= 1
+            else:
                 ticket = Ticket(work, count, options.deadline, spans=spans)
                 if alone:
                     self._waits_since = ticket.arrived
                 self._lanes.add(ticket, bulk=bulk, priority=options.priority, caller=options.caller)
                 self._schedule(ticket.loop)
-        if call is not None:
+        if skips:
             with spans or NO_SPAN:
-                return [self._run_alone(work, count, options.deadline, spans, call)]
+                return [self._run_alone(work, count, options.deadline, spans)]
         try:
             with spans or NO_SPAN:
                 return await ticket.future
@@ -155,13 +151,6 @@ class Batcher(Generic[WorkT]):
             with self._lock:
                 self._withdraw(ticket)
             raise
-
-    def _call_at_once(self, count: int) -> int | None:
-        """Return the number of a call for a request that can run at once; None: it waits. The caller holds the lock."""
-        if count <= self._inline_samples and self._skips.take():
-            return len(self._threads)
-        quick = count <= self._quick_lone_samples and self._idle == len(self._threads)
-        return _ALONE if self._one_at_a_time.comes_alone() and quick else None
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Arrange a call for the waiting requests; runs on `loop`, and the caller holds the lock."""
@@ -199,13 +188,12 @@ class Batcher(Generic[WorkT]):
         if slices:
             self._compute(slices, len(self._threads), loop)
         with self._lock:
-            self._skips.grant(alone=len(slices) == 1 and not self._lanes.queued)
+            alone = len(slices) == 1 and not self._lanes.queued
+            self._skips = self._granted_skips = min(2 * self._granted_skips + 1, _MOST_SKIPS) if alone else 0
             if self._lanes.queued and not self._closed:
                 self._schedule(loop)
 
-    def _run_alone(
-        self, work: WorkT, count: int, deadline: float | None, spans: GraphSpans | None, call: int
-    ) -> Arrays:
+    def _run_alone(self, work: WorkT, count: int, deadline: float | None, spans: GraphSpans | None) -> Arrays:
         """Run one request on the event loop, without the lanes."""
         started = time.monotonic()
         if deadline is not None and deadline <= started:
@@ -216,14 +204,13 @@ class Batcher(Generic[WorkT]):
             self.statistics.queue_s.observe(0.0)
         try:
             with batch_span(self._name, [spans] if spans is not None else (), count):
-                arrays = self._run([Slice(work, 0, count)], call)
+                arrays = self._run([Slice(work, 0, count)], len(self._threads))
         except Exception as error:  # noqa: BLE001 - as in a worker's call
             failure = self._failure(error)
         else:
             with self._lock:
                 self.statistics.requests += 1
-                self._count(count, time.monotonic() - started, 1 if call == _ALONE else self._config.workers)
-                self._one_at_a_time.answered(alone=True)
+                self._count(count, time.monotonic() - started, self._config.workers)
             return arrays
         with self._lock:
             self.statistics.failed += 1
@@ -336,7 +323,12 @@ class Batcher(Generic[WorkT]):
         return self._idle if waiting_s > _WORTH_WAKING_S else 0
 
     def _deliver(
-        self, batch: _Batch[WorkT], arrays: Arrays, elapsed_s: float, calls: int, here: asyncio.AbstractEventLoop | None
+        self,
+        batch: _Batch[WorkT],
+        arrays: Arrays,
+        elapsed_s: float,
+        calls: int,
+        here: asyncio.AbstractEventLoop | None,
     ) -> None:
         """Deliver the results of a call beside which `calls` - 1 others could run."""
         at = 0
@@ -353,8 +345,6 @@ class Batcher(Generic[WorkT]):
                     finished.setdefault(ticket.loop, []).append(ticket)
                     self.statistics.requests += 1
             self._count(at, elapsed_s, calls)
-            alone = alone and not self._lanes.queued and self._idle >= len(self._threads) - 1
-            self._one_at_a_time.answered(alone=alone)
         for loop, tickets in finished.items():
             if loop is here:
                 resolve(tickets)
