@@ -70,13 +70,14 @@ def absorb_batch_norm(layer: _Layer, after: nn.Module) -> _Layer:
         return fuse_linear_bn_eval(layer, norm)
     assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
     if isinstance(layer, nn.ConvTranspose2d) and layer.groups > 1:
-        return _fuse_grouped(layer, norm)
+        _fuse_grouped(layer, norm)
+        return layer
     return fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, nn.ConvTranspose2d))
 
 
-def _fuse_grouped(layer: nn.ConvTranspose2d, norm: nn.Module) -> nn.ConvTranspose2d:
-    """Return a transposed convolution in groups, followed by batch normalisation, which torch 2.13 can't fuse."""
-    probe = nn.ConvTranspose2d(1, layer.out_channels, 1)  # Its fused form has each channel's gain and offset.
+def _fuse_grouped(layer: nn.ConvTranspose2d, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+    """Give a transposed convolution in groups the weights of itself followed by `norm`, which torch 2.13 can't."""
+    probe = nn.ConvTranspose2d(1, layer.out_channels, 1)  # Fused, it has the gain and the offset of each channel.
     nn.init.ones_(probe.weight)
     probe.bias = layer.bias
     fused = fuse_conv_bn_eval(probe.eval(), norm, transpose=True)
@@ -84,7 +85,6 @@ def _fuse_grouped(layer: nn.ConvTranspose2d, norm: nn.Module) -> nn.ConvTranspos
     grouped = layer.weight.view(layer.groups, -1, *layer.weight.shape[1:])
     layer.weight = nn.Parameter((grouped * gains).view_as(layer.weight))
     layer.bias = fused.bias
-    return layer
 
 
 def normalise_spectrally(network: nn.Module) -> None:
