@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def main(target: str) -> int:
     chromium = shutil.which("chromium")
     if chromium is None:
         raise SystemExit("there is no chromium on the PATH: apt-get install chromium")
-    with Client(target) as client, serving(client, "127.0.0.1", None) as url, sync_playwright() as driver:
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with Client(target) as client, listener, serving(client, listener, ""), sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport=DESKTOP, color_scheme="light")
         draw(page, url)

@@ -216,7 +216,7 @@ def score(client: Client, info: ModelInfo, file: str | os.PathLike[str], label: 
         images, fitted = picture.samples(info.sample.shape, fit=fit)
     except NeedsFittingError as error:
         (violation,) = error.violations
-        raise InvalidRequest.of("picture", f"{violation.description}; or tick {FIT!r}") from error
+        raise InvalidRequest.of("picture", f"{violation.description}; tick {FIT!r}") from error
     labels, each_label = _labels_to_score(info, label, picture.labels, len(images))
     given = images.repeat(len(labels), axis=0) if each_label and labels is not None else images
     with _clock() as took:

@@ -172,7 +172,7 @@ def test_pictures_of_another_size_and_other_files(open_page: Callable[..., Any],
     Image.new("RGB", (40, 20), (200, 10, 10)).save(photo)
     notes.write_text("no picture")
     page.locator("#gs-picture input[type=file]").set_input_files(photo)
-    said(page, "'photo.jpg' is 40x20 pixels; the model takes 8x8; or tick 'Cut and resize it to fit'")
+    said(page, "'photo.jpg' is 40x20 pixels; the model takes 8x8; tick 'Cut and resize it to fit'")
     page.get_by_label("Cut and resize it to fit").check()
     page.get_by_text("It was cut and resized to fit the model.").wait_for()
     page.locator("#gs-picture").get_by_role("button", name=re.compile("remove|clear", re.IGNORECASE)).first.click()

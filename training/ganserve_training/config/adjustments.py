@@ -222,16 +222,22 @@ def augmentation(case: Case) -> Iterator[Adjustment]:
         yield Adjustment(
             what="augmentation: shifts of up to",
             why=case.pixels,
-            show=lambda now: f"{now.augmentation.translation_px} pixels",
+            show=lambda now: _counted(now.augmentation.translation_px, "pixel"),
             changes={"augmentation.translation_px": rules.scaled_shift(shift, _side(case.preset), case.data)},
         )
     elif not case.config.augmentation.on_samples:
         yield Adjustment(
             what="augmentation: shifts of up to",
-            why=f"for {case.samples:,} samples",
-            show=lambda now: f"{now.augmentation.translation_px} pixels" if now.augmentation.on_samples else "none",
+            why=f"for {_counted(case.samples, 'sample')}",
+            show=lambda now: (
+                _counted(now.augmentation.translation_px, "pixel") if now.augmentation.on_samples else "none"
+            ),
             changes={"augmentation.translation_px": rules.shift_px(case.data, case.samples)},
         )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 RULES: tuple[Rule, ...] = (

@@ -17,7 +17,7 @@ from ganserve_training.data.samples import Samples
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError, MissingDataError
 
-_FIX = re.compile(r"[:;,] (?:or learn|move|rename|name|add|its first|change|remove|repair|leave)\b")
+_FIX = re.compile(r"[:;,] (?:or learn|move|rename|name|add|its first|save|change|remove|repair|leave)\b")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,12 +71,12 @@ def survey(config: DataConfig, *, skip_bad: bool) -> Survey:
         if config.labels == "ignore":
             raise
         bad.clear()
+        without: dict[str, Any] = {name: None for name in ("labels_path",) if hasattr(config, name)}
+        without |= {"class_balanced": False} if hasattr(config, "class_balanced") else {}
         try:
-            without: dict[str, Any] = {name: None for name in ("labels_path",) if hasattr(config, name)}
-            without |= {"class_balanced": False} if hasattr(config, "class_balanced") else {}
             samples = _load(replace(config, labels="ignore", **without), bad, skip_bad=skip_bad).without_labels()
-        except DataError:
-            raise error from None
+        except DataError as other:
+            raise other from None  # It is not about labels.
         problem = _problem_of(str(error))
     if len(samples) < 2:
         raise DataError(f"{config} holds one picture or vector, and a GAN learns from many: add some")
@@ -132,4 +132,4 @@ def _label_counts(samples: Samples) -> dict[str, int]:
 
 def _problem_of(message: str) -> str:
     """Return the problem of a message, without what to do about it."""
-    return _FIX.split(message.partition("\n")[0])[0]
+    return _FIX.split(message.partition("\n")[0])[0].removesuffix(".")

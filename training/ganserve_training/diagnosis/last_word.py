@@ -1,6 +1,7 @@
 """Say how a run went and how it stands, in one sentence: from its findings and their ends."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -126,7 +127,8 @@ def last_word(
     else:
         state = "healthy" if converged is None else f"healthy, converged {converged.span}"
     past = [f"{item.finding.kind.replace('-', ' ')} {item.span}" for item in troubles if item.end is not None]
-    healed = [f"{cure['kind'].replace('-', ' ')} at step {cure['step']:,}" for cure in cures]
+    counts = Counter(f"{cure['kind'].replace('-', ' ')} at step {cure['step']:,}" for cure in cures)
+    healed = [f"{what} ({count} times)" if count > 1 else what for what, count in counts.items()]
     parts = [f"{verb} {state}", ", ".join(past), f"healed of {' and '.join(healed)}" if healed else ""]
     sentence = "; ".join(filter(None, parts))
     return LastWord(step=step, healthy=not lasting, sentence=f"{sentence}.")
