@@ -18,9 +18,7 @@ import contextlib
 import itertools
 import json
 import multiprocessing
-import os
 import shutil
-import signal
 import statistics
 import sys
 import tempfile
@@ -29,12 +27,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from caller_fairness import flood
 from common import HERE, machine, memory_mib
-from memory_attack import half_uploads, large_requests, many_connections, many_labels, unread_answers, unread_streams
+from memory_attack import ATTACKS as MEMORY_ATTACKS
+from memory_attack import check_running
 from packages import write_generator_package
 from reload import publish
-
-from callers import flood
 
 sys.path.insert(0, str(HERE.parents[1] / "tests" / "support"))
 from ganserve import AsyncClient, GanserveError
@@ -175,29 +173,21 @@ def growing(address: str, over: Event) -> None:
 
 def crowd(address: str, over: Event) -> None:
     """Keep 1,400 calls in flight."""
-    flood(address, 1400, 4, multiprocessing.get_context("spawn").Event(), over)
+    flood(address, 1400, 4, multiprocessing.get_context("spawn").Event(), over, "tiny")
 
 
-ATTACKS = (
-    unread_answers,
-    unread_streams,
-    half_uploads,
-    many_labels,
-    large_requests,
-    many_connections,
-    growing,
-    crowd,
-)
+ATTACKS = (*MEMORY_ATTACKS, growing, crowd)
 
 
 async def attacks(address: str, over: asyncio.Event) -> None:
     context = multiprocessing.get_context("spawn")
     for attack in itertools.cycle(ATTACKS):
         done = context.Event()
-        process = context.Process(target=attack, args=(address, done), daemon=True)
+        process = context.Process(target=attack, args=(address, done), name=attack.__name__, daemon=True)
         process.start()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), _ATTACK_S)
+        check_running(process)
         done.set()
         await asyncio.to_thread(process.join, 5)
         process.kill()
@@ -218,15 +208,15 @@ def vanish(address: str, _over: Event) -> None:
 
 async def vanishing_clients(address: str, over: asyncio.Event) -> int:
     context = multiprocessing.get_context("spawn")
+    never = context.Event()  # kept: a new process finds it only while this one holds it
     count = 0
     while not over.is_set():
-        process = context.Process(target=vanish, args=(address, context.Event()), daemon=True)
+        process = context.Process(target=vanish, args=(address, never), name=vanish.__name__, daemon=True)
         process.start()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), 4)
-        assert process.pid is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
+        check_running(process)
+        process.kill()
         await asyncio.to_thread(process.join)
         count += 1
     return count

@@ -1,4 +1,4 @@
-"""The errors that the SDK raises, one class for each reaction of a caller. `_calls.failures` makes them of gRPC's."""
+"""The errors that the SDK raises, one class for each reaction of a caller. `_calls.failures` translates gRPC's."""
 # ruff: noqa: N818 - named for what happened; only the base class has the word Error in its name
 
 from __future__ import annotations

@@ -13,6 +13,13 @@ def shown(value: object) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}… ({len(text)} characters)"
 
 
+def printable(text: str) -> str:
+    """Return a text with its control characters, and bytes of file names that are no text, escaped."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 def listed(names: Collection[object], form: Callable[[Any], str] = str, most_characters: int = 300) -> str:
     """Return as many names as fit, each in a form, separated by commas; "none" if there are none."""
     texts: list[str] = []

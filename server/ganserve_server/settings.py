@@ -292,7 +292,7 @@ class ServerConfig:
         if sys.platform != "linux":
             raise ValueError(f"{flag}: only Linux shares a port's connections out among processes. Leave it out.")
         if self.host.startswith("unix:"):
-            raise ValueError(f"{flag}: needs a TCP port, and --host {self.host} is none. Leave out either.")
+            raise ValueError(f"{flag}: needs TCP, and --host {self.host} is a Unix socket. Leave one out.")
         for name in ("max_connections", "max_caller_calls"):
             value = getattr(self, name)
             if 0 < value < int(self.processes):

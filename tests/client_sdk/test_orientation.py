@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import tiny_packages
-from camera_files import DAMAGED, TROUBLES, TURNED, exif, picture_file
+from camera_files import DAMAGED, ONLY_XMP, TROUBLES, TURNED, exif, picture_file
 from ganserve._commands.score import main as score
 from ganserve._results.picture_file import PictureFile
 
@@ -51,3 +51,13 @@ def test_other_tags_do_no_harm(tmp_path: Path, trouble: str) -> None:
 def test_damaged_tags_leave_a_picture_as_it_is_stored(tmp_path: Path, tags: bytes) -> None:
     (tmp_path / "photo.png").write_bytes(picture_file(STORED, tags))
     np.testing.assert_array_equal(PictureFile.read(tmp_path / "photo.png").pixels, STORED[None])
+
+
+def test_an_orientation_outside_exif_turns_nothing_as_on_the_server(api: Api, tmp_path: Path) -> None:
+    file = picture_file(STORED, xmp=ONLY_XMP)
+    path = tmp_path / "photo.png"
+    path.write_bytes(file)
+    np.testing.assert_array_equal(PictureFile.read(path).pixels, STORED[None])
+    (expected,) = tiny_packages.CONDITIONAL.scores(STORED[None], np.array([1]))
+    for given in ([file], Image.open(path)):
+        assert api.score(given, 1, model="tiny").scores.tolist() == [expected]

@@ -50,8 +50,11 @@ def test_what_is_no_file_is_refused(api: Api, path: Any) -> None:
 def test_samples_that_do_not_exist_and_vectors_are_refused(api: Api) -> None:
     batch = api.sample(2, "one", model="tiny")
     for i in (2, -3):
-        with pytest.raises(IndexError):
-            batch.png(i)
+        for take in (batch.png, batch.__getitem__):
+            with pytest.raises(IndexError, match=f"there is no sample {i}: the batch has 2, counted from 0"):
+                take(i)
+    with pytest.raises(TypeError, match=r"a sample's place is an int, from 0 to 1 \(got a str\)"):
+        batch.png("1")  # type: ignore[arg-type]  # what is tested
     with pytest.raises(InvalidRequest, match="scale"):
         batch.png(0, scale=0)
     vectors: SampleBatch = api.sample(2, model="tiny-vector")

@@ -103,3 +103,11 @@ def test_every_folder_of_tests_is_run() -> None:
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     listed = pyproject["tool"]["pytest"]["ini_options"]["testpaths"]
     assert sorted(listed) == sorted({f"tests/{path.relative_to(ROOT / 'tests').parts[0]}" for path in TESTS})
+
+
+def test_benchmarks_and_what_tests_share_have_different_names() -> None:
+    """Benchmarks also import from tests/support: of two modules with one name, the other would hide theirs."""
+    benchmarks = (path for path in (ROOT / "benchmarks").rglob("*.py") if "tests" in path.read_text(encoding="utf-8"))
+    beside = {path.name for script in benchmarks for path in script.parent.glob("*.py")}
+    shared = {path.name for path in (ROOT / "tests" / "support").glob("*.py")}
+    assert beside & shared == set()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,11 +70,24 @@ DAMAGED = (b"Exif\0\0", b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\x7f", b
 """EXIF data in which no orientation can be found."""
 
 
-def picture_file(stored: NDArray[np.uint8], tags: bytes, form: str = "PNG") -> bytes:
-    """Return an encoded picture of uint8 [H, W, C] with these EXIF data, byte for byte."""
+ONLY_XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+)
+"""XMP with an orientation, which viewers do not follow."""
+
+
+def picture_file(stored: NDArray[np.uint8], tags: bytes = b"", form: str = "PNG", xmp: bytes = b"") -> bytes:
+    """Return an encoded picture of uint8 [H, W, C] with these EXIF data, byte for byte, or this XMP."""
     stream = io.BytesIO()
-    quality = {"quality": 100, "subsampling": 0} if form == "JPEG" else {"lossless": True} if form == "WEBP" else {}
-    Image.fromarray(stored[..., 0] if stored.shape[-1] == 1 else stored).save(stream, form, exif=tags, **quality)
+    options: dict[str, Any] = {"exif": tags} if tags else {}
+    if xmp and form == "PNG":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+    elif xmp:
+        options["xmp"] = xmp
+    options |= {"quality": 100, "subsampling": 0} if form == "JPEG" else {"lossless": True} if form == "WEBP" else {}
+    Image.fromarray(stored[..., 0] if stored.shape[-1] == 1 else stored).save(stream, form, **options)
     return stream.getvalue()
 
 

@@ -21,7 +21,7 @@ def data_of(config: TrainConfig) -> DataInfo:
     digits = tuple("0123456789")
     labels = {"digits": digits, "mnist": digits, "fashion": CLOTHES, "patches": ("china", "flower")}.get(source, ())
     shapes = {"digits": (8, 8, 1), "stacked-digits": (8, 8, 3), "mnist": (32, 32, 1), "fashion": (32, 32, 1)}
-    shapes["folder"] = (256, 256, 3)
+    shapes |= {"stacked-mnist": (28, 28, 3), "folder": (256, 256, 3)}
     shape = shapes.get(source, (32, 32, 3))
     return DataInfo(sample_shape=shape, label_names=labels if config.data.labels == "use" else ())
 

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,3 +98,18 @@ def running_server(
         raise
     finally:
         server.stop()
+
+
+def processes_of(server: ServerProcess) -> list[int]:
+    """Return the ids of its child processes."""
+    pid = server.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def fetch(server: ServerProcess, path: str) -> tuple[int, str]:
+    """Return status and body of a path of its HTTP port."""
+    try:
+        with urllib.request.urlopen(f"{server.metrics_url}{path}") as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()

@@ -5,17 +5,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from ganserve_training.config import (
     ArrayConfig,
     DigitsConfig,
+    MnistConfig,
     PatchesConfig,
     StackedDigitsConfig,
+    StackedMnistConfig,
 )
 from ganserve_training.data import (
     GRID_SIGMA,
     RING_SIGMA,
+    Images,
     Samples,
     grid_centres,
     load_split,
@@ -59,20 +61,40 @@ def test_points_are_drawn_equally_often_around_each_mode(source: Any, centres: n
     assert len(load_split(SOURCES[source](count=100), "held_out")) == 20
 
 
-def test_stacks_use_only_digits_of_their_side_of_the_split() -> None:
-    for side in ("train", "held_out"):
-        own = {item.tobytes() for item in everything(load_split(DigitsConfig(), side))}
-        stacks = load_split(StackedDigitsConfig(count=500), side)
-        assert (len(stacks), stacks.info.sample_shape, stacks.labels) == (
-            400 if side == "train" else 100,
-            (8, 8, 3),
+@pytest.mark.parametrize(
+    ("stacks", "digits", "side"),
+    [
+        (StackedDigitsConfig(count=500), DigitsConfig(), 8),
+        (StackedMnistConfig(count=500), MnistConfig(size=28), 28),
+        (StackedMnistConfig(count=500, size=32, split_seed=1), MnistConfig(size=32, split_seed=1), 32),
+    ],
+    ids=["digits", "mnist-28", "mnist-32"],
+)
+def test_stacks_use_only_digits_of_their_side_of_the_split(stacks: Any, digits: Any, side: int) -> None:
+    for split in ("train", "held_out"):
+        own = {item.tobytes() for item in everything(load_split(digits, split))}
+        found = load_split(stacks, split)
+        assert (len(found), found.info.sample_shape, found.labels) == (
+            400 if split == "train" else 100,
+            (side, side, 3),
             None,
         )
-        channels = everything(stacks).transpose(0, 3, 1, 2).reshape(-1, 8, 8)
-        assert {item.tobytes() for item in channels} <= own
+        pixels = everything(found)
+        assert {item.tobytes() for item in pixels.transpose(0, 3, 1, 2).reshape(-1, side, side)} <= own
+        assert found.sha256() == Images(pixels=pixels).sha256()
+        chosen = np.array([7, 3, 7])
+        np.testing.assert_array_equal(found.read(chosen), pixels[chosen])
+        np.testing.assert_array_equal(everything(found.take(chosen)), pixels[chosen])
+
+
+def test_stacks_stay_the_same_and_take_little_memory_until_they_are_read() -> None:
+    assert load_split(StackedDigitsConfig(count=500), "train").sha256().startswith("3278f2382fe69d28de535eff")
+    many = load_split(StackedMnistConfig(count=1_000_000), "train")
+    assert (len(many), many.in_memory) == (800_000, False)
+    assert many.read(np.array([799_999])).shape == (1, 28, 28, 3)
     assert len(load_split(StackedDigitsConfig(), "train")) == 40_000
-    everyone = load_digits().target
-    assert len(set(everyone.tolist())) ** 3 == 1000
+    assert len(load_split(StackedMnistConfig(), "train")) == 102_400
+    assert load_split(StackedMnistConfig(), "train").in_memory
 
 
 @pytest.mark.parametrize(("size", "split_seed"), [(16, 0), (32, 1), (64, 2), (128, 3)])

@@ -250,7 +250,7 @@ def test_damaged_and_other_archives_are_refused_in_a_line(tmp_path: Path) -> Non
     put(tmp_path / "photos", *(f"{number}.png" for number in range(6)))
     whole = packed(tmp_path / "photos", tmp_path / "x.zip").read_bytes()
     (tmp_path / "x.zip").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"--data.path .*x.zip: is cut off, or no zip archive"):
+    with pytest.raises(DataError, match=r"--data .*x.zip: is cut off, or no zip archive"):
         load(tmp_path / "x.zip")
     broken = bytearray(whole)
     broken[60] ^= 0xFF  # In the first picture.
@@ -258,7 +258,11 @@ def test_damaged_and_other_archives_are_refused_in_a_line(tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"1 of 6 images can't be used:\n.*x.zip/0.png: the archive is damaged here"):
         load(tmp_path / "x.zip")
     assert len(load(tmp_path / "x.zip", on_bad_file="skip")) == 5
-    for name, message in (("x.tar.gz", "Unpack it"), ("x.npz", "Add --data.source array"), ("x.pq", "source parquet")):
+    for name, message in (
+        ("x.tar.gz", "Unpack the archive"),
+        ("x.npz", "Add --data.source array"),
+        ("x.pq", "source parquet"),
+    ):
         (tmp_path / name).write_bytes(b"another file")
         with pytest.raises(DataError, match=message):
             load(tmp_path / name)
@@ -272,6 +276,7 @@ def test_damaged_and_other_archives_are_refused_in_a_line(tmp_path: Path) -> Non
     [
         *(("png", "PNG"), ("PNG", "PNG"), ("jpg", "JPEG"), ("jpeg", "JPEG"), ("jpe", "JPEG"), ("jfif", "JPEG")),
         *(("webp", "WEBP"), ("bmp", "BMP"), ("gif", "GIF"), ("tif", "TIFF"), ("TIFF", "TIFF")),
+        *(("avif", "AVIF"), ("ppm", "PPM"), ("PNM", "PPM")),
     ],
 )
 def test_every_common_format_is_read(tmp_path: Path, ending: str, form: str) -> None:
@@ -300,9 +305,9 @@ def test_other_formats_are_counted_by_their_ending(tmp_path: Path) -> None:
 
 def test_the_right_source_is_named_where_there_are_no_pictures(tmp_path: Path) -> None:
     for name, message in (
-        ("a.parquet", "--data.source parquet"),
-        ("b.npy", "--data.source array"),
-        ("c.zip", "archive"),
+        ("a.parquet", "Give the folder with --data .*, which takes it for Parquet"),
+        ("b.npy", "Give the path of one file, such as --data .*b.npy"),
+        ("c.zip", "Give the archive, --data .*c.zip"),
     ):
         folder = tmp_path / name[0]
         folder.mkdir()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camera_files import DAMAGED, TROUBLES, TURNED, exif, picture_file
+from camera_files import DAMAGED, ONLY_XMP, TROUBLES, TURNED, exif, picture_file
 from ganserve_training.config import FolderConfig
 from ganserve_training.data.image_decoding import decode_picture
 from image_files import random_pixels
@@ -33,6 +33,12 @@ def test_photographs_are_turned_too(trouble: str) -> None:
 @pytest.mark.parametrize("tags", DAMAGED)
 def test_damaged_tags_leave_a_picture_as_it_is_stored(tags: bytes) -> None:
     np.testing.assert_array_equal(np.asarray(decode_picture(picture_file(STORED, tags))), STORED)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_an_orientation_outside_exif_turns_nothing(form: str) -> None:
+    picture = decode_picture(picture_file(STORED, form=form, xmp=ONLY_XMP))
+    np.testing.assert_array_equal(np.asarray(picture), STORED)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])

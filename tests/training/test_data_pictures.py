@@ -158,7 +158,7 @@ def test_bad_files_are_named_and_counted_with_the_fix(tmp_path: Path) -> None:
     assert lines[1].startswith(f"  {tmp_path}/0001.png: ")
     assert "truncated" in lines[1].lower() or "png" in lines[1].lower()
     assert lines[2] == f"  {tmp_path}/0002.png: it is empty"
-    assert lines[3] == f"  {tmp_path}/0003.png: it is not a PNG, JPEG, WebP, BMP, GIF or TIFF image"
+    assert lines[3] == f"  {tmp_path}/0003.png: it is not a PNG, JPEG, WebP, AVIF, BMP, GIF, TIFF or Netpbm image"
     assert lines[4].endswith("--data.on-bad-file skip")
 
 

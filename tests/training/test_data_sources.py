@@ -105,7 +105,8 @@ def test_npz_files_may_have_label_names(tmp_path: Path) -> None:
         ({"x": np.full((3, 8, 8), 16.0)}, r"0 to 255, 0 to 1 or -1 to 1 \(got float64 from 16 to 16\)"),
         ({"x": np.full((3, 8, 8), 300)}, r"0 to 255, 0 to 1 or -1 to 1 \(got int64 from 300 to 300\)"),
         ({"x": np.full((3, 8, 8), np.nan)}, r"got float64 from nan to nan"),
-        ({"x": np.zeros((3, 8), np.uint8)}, r"got uint8 \[3, 8\]"),
+        ({"x": np.zeros((3, 8), np.uint8)}, r"holds whole numbers \[3, 8\], .*: store vectors as floats"),
+        ({"x": np.zeros((20, 30, 3), np.uint8)}, r"holds one image, \[20, 30, 3\]: store many"),
         ({"x": np.zeros((3, 5, 8, 8), np.uint8)}, r"1 to 4 channels on its last axis \(got \[3, 5, 8, 8\]\)"),
         ({"x": np.zeros((0, 8, 8), np.uint8)}, r"got uint8 \[0, 8, 8, 1\]"),
         ({"x": np.zeros((3, 8, 8), np.uint8), "y": np.zeros(2, np.int64)}, "has 2 labels, but .* has 3 samples"),
@@ -167,7 +168,7 @@ def test_idx_labels_may_be_elsewhere_or_dropped(tmp_path: Path) -> None:
     labels = write_idx(tmp_path / "other", np.arange(4, dtype=np.uint8))
     samples = IdxConfig(path=str(images), labels_path=str(labels)).load(None)
     assert samples.info.label_names == ("0", "1", "2", "3")
-    with pytest.raises(DataError, match="holds none of train-images-idx3-ubyte, "):
+    with pytest.raises(DataError, match="holds no file of images, such as train-images-idx3-ubyte: "):
         IdxConfig(path=str(tmp_path)).load(None)
 
 
@@ -278,7 +279,7 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         parquet(tmp_path)
     assert "x.parquet row 1: it holds no bytes\n" in str(caught.value)
-    assert "x.parquet row 2: it is not a PNG, JPEG, WebP, BMP, GIF or TIFF image\n" in str(caught.value)
+    assert "x.parquet row 2: it is not a PNG, JPEG, WebP, AVIF, BMP, GIF, TIFF or Netpbm image\n" in str(caught.value)
     assert len(parquet(tmp_path, on_bad_file="skip")) == 2
 
 

@@ -98,16 +98,18 @@ def test_sources_are_recognised_by_what_is_there(tmp_path: Path, photos: Path) -
     ):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
-        assert source_of(tmp_path / name[0]) == expected
+        assert source_of(str(tmp_path / name[0])) == expected
     for name, expected in (("x.zip", "folder"), ("x.npz", "array"), ("x.NPY", "array"), ("x.PARQUET", "parquet")):
         (tmp_path / name).touch()
-        assert source_of(tmp_path / name) == expected
+        assert source_of(str(tmp_path / name)) == expected
     (photos / "list.parquet").touch()
     (photos / "cat" / "more.parquet").touch()
-    assert source_of(tmp_path / "e") == "folder"
+    assert source_of(str(tmp_path / "e")) == "folder"
 
 
 def test_data_is_short_for_source_and_path(photos: Path) -> None:
+    spaced = photos.with_name("my photos")
+    spaced.mkdir()
     for words in (["--data", str(photos)], [f"--data={photos}"]):
         config = read_arguments(["digits", *words, "--data.size", "8"]).config.data
         assert config == FolderConfig(path=str(photos), size=8)
@@ -118,6 +120,10 @@ def test_data_is_short_for_source_and_path(photos: Path) -> None:
         (["--data"], "--data: needs a value"),
         (["--data", "--steps"], "--data: needs a value"),
         (["--data", "nowhere"], "--data nowhere: neither a file or folder nor a source"),
+        (["--data", "https://host/x.zip"], "--data https://host/x.zip: is an address. Download the data"),
+        (["--data", str(photos), "mnist"], f"the preset comes first. Write ganserve train mnist --data {photos}"),
+        (["--data", *map(str, sorted((photos / "cat").iterdir()))], f"Give the folder: --data {photos / 'cat'}"),
+        (["--data", *f"{spaced}".split()], f"has a space in its path. Write --data '{spaced}'"),
     ):
         with pytest.raises(Exception, match=message) as caught:
             read_arguments(["digits", *words])

@@ -123,7 +123,7 @@ def test_data_alone_are_enough_and_the_printed_command_makes_the_same_run(
     said = capsys.readouterr().err.splitlines()
     assert said[0] == (
         "found: 30 pictures of 2 labels (a cat 15, dög 15); labels are the folders; 20 pixels on the shorter side; "
-        "rgba; 1 more can't be read."
+        "rgba; 1 more can't be read; so few that samples will be near copies of them."
     )
     assert said[1] == "chosen: preset digits; 16 x 16 pixels; rgb, transparent parts over white; by label."
     command = shlex.split(said[2].removeprefix("as a command: ganserve train "))
@@ -209,7 +209,7 @@ def test_a_missing_preset_and_a_path_in_its_place_are_told(tmp_path: Path) -> No
 
 
 def test_names_of_runs_are_those_of_models() -> None:
-    for path, name in (("My Photos.zip", "my-photos"), ("x.csv.gz", "x"), ("./größe/", "gr-e"), ("...", "own")):
+    for path, name in (("My Photos.zip", "my-photos"), ("x.csv.gz", "x"), ("./größe/", "grosse"), ("...", "own")):
         assert run_name(path) == name
 
 

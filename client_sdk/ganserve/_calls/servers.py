@@ -47,7 +47,7 @@ class Servers:
 
     @property
     def opened(self) -> list[Endpoint]:
-        """All endpoints, those without an address now included, to close."""
+        """All endpoints to close, including those that have no address now."""
         return list(self._opened)
 
     def begin_look(self) -> bool:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ganserve._argument_checks import check_suffix
+from ganserve._argument_checks import check_suffix, kind_of
 from ganserve._errors import InvalidRequest
 from ganserve._results.conversions import as_images, kind_of_samples, to_torch
 from ganserve._results.origin import Origin
@@ -150,7 +150,7 @@ class SampleBatch:
             UnsupportedByModel: The model makes vectors.
             MissingExtra: Pillow is not installed.
         """
-        return sample_png(self, range(len(self))[i], scale=scale, mark=mark)
+        return sample_png(self, self._place(i), scale=scale, mark=mark)
 
     def grid_png(
         self, *, columns: int | None = None, scale: int | None = None, captions: bool = False, mark: Marking = True
@@ -284,7 +284,7 @@ class SampleBatch:
     ) -> SampleBatch: ...
     def __getitem__(self, key: Any) -> Sample | SampleBatch:
         if isinstance(key, int | np.integer) and not isinstance(key, bool):
-            return self._one(int(key))
+            return self._one(self._place(key))
         chosen: npt.NDArray[np.intp] = np.arange(len(self))[key]
         if chosen.ndim != 1:
             raise IndexError(f"a batch has one axis: index it by an int, a slice, a mask or indices (got {key!r})")
@@ -295,6 +295,14 @@ class SampleBatch:
                 part = tuple(part[i] for i in chosen) if name == "label_names" else part[chosen]
             parts[name] = part
         return replace(self, selection=None, **parts)
+
+    def _place(self, i: int | np.integer[Any]) -> int:
+        """Return the place of sample i, counted from the start."""
+        if not isinstance(i, int | np.integer):
+            raise TypeError(f"a sample's place is an int, from 0 to {len(self) - 1:,} (got {kind_of(i)})")
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"there is no sample {i}: the batch has {len(self):,}, counted from 0")
+        return int(i) % len(self)
 
     def _one(self, i: int) -> Sample:
         return Sample(

@@ -72,7 +72,7 @@ def is_copy(
 
 
 def explained_by_format(given: npt.NDArray[np.uint8], drawn: npt.NDArray[np.uint8], picture: PIL.Image.Image) -> bool:
-    """Return whether encoding a drawn sample as a JPEG or WebP picture is encoded gives what the picture shows.
+    """Return whether a drawn sample, encoded with the settings of a JPEG or WebP picture, looks like that picture.
 
     Args:
         given: The picture, uint8 [H, W, C].

@@ -4,22 +4,21 @@
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganserve._argument_checks import kind_of
 from ganserve._errors import InvalidRequest
 from ganserve._marks.files import xmp_of
+from ganserve._marks.orientation import upright
 from ganserve._marks.signing import MEDIA_TYPES, Manifest, NoC2paError, may_have_manifest, read_manifest
 from ganserve._marks.xmp import MarkError, read_mark
 from ganserve._results.grid_picture import CHUNK, Grid
 from ganserve._results.input_source import Source
 from ganserve._results.lost_layout import lost_layout
 from ganserve._results.picture_file import without_inks
-from ganserve._results.picture_reading import eight_bit, open_picture, upright
+from ganserve._results.picture_reading import eight_bit, file_content, open_picture
 from ganserve._results.pictures import to_pil
 
 if TYPE_CHECKING:
@@ -68,8 +67,8 @@ class MarkedPicture:
         """
         name = Path(file).name if isinstance(file, str | os.PathLike) else None
         source = Source(argument, file=name)
-        content = _content(file, source)
-        image = open_picture(io.BytesIO(content), source)
+        content = file_content(file, source, MOST_FILE_BYTES)
+        image = open_picture(content, source)
         if getattr(image, "is_animated", False):
             raise source.refuse("is an animation; expected one picture a file")
         picture = cls(source, image, image.format or "PNG", eight_bit(upright(without_inks(image)), source))
@@ -134,28 +133,6 @@ class MarkedPicture:
         pixels, changes = _of_size(self.pixels, (height, width))
         pixels, colours = _with_channels(pixels, self.grid.channels, tolerant=False)
         return self.grid.cut(pixels, self.source), (*changes, *colours)
-
-
-def _content(file: File, source: Source) -> bytes:
-    if isinstance(file, bytes | bytearray | memoryview):
-        content = bytes(file)
-    elif isinstance(file, str | os.PathLike):
-        try:
-            with Path(file).open("rb") as stream:
-                content = stream.read(MOST_FILE_BYTES + 1)
-        except FileNotFoundError as error:
-            raise source.refuse("does not exist") from error
-        except OSError as error:
-            raise source.refuse(f"cannot be read ({error.strerror})") from error
-    elif hasattr(file, "read"):
-        content = file.read(MOST_FILE_BYTES + 1)
-        if not isinstance(content, bytes):
-            raise source.refuse('is a file that gives text; expected one that is open for reading bytes ("rb")')
-    else:
-        raise source.refuse(f"is {kind_of(file)}; expected a path, the bytes of a picture or a file of bytes")
-    if len(content) > MOST_FILE_BYTES:
-        raise source.refuse(f"has more than {MOST_FILE_BYTES >> 20} MiB; expected a picture")
-    return content
 
 
 def _of_size(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:

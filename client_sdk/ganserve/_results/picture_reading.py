@@ -5,49 +5,80 @@
 from __future__ import annotations
 
 import io
-from typing import IO, TYPE_CHECKING
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ganserve._argument_checks import kind_of
 from ganserve._errors import ServerError
+from ganserve._marks.file_structure import StructureError, essential
+from ganserve._marks.files import PNG_KEYWORD
+from ganserve._marks.orientation import upright
 from ganserve._results.grid_picture import CHUNK, Grid
 from ganserve._results.pictures import MODES, import_pillow
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     import numpy.typing as npt
     import PIL.Image
 
     from ganserve._results.input_source import Source
+    from ganserve._types import File
 
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 """Formats to read: Pillow has others, and starts programs for some of them."""
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 """Endings of their files."""
+_KEPT_TEXTS = (CHUNK, PNG_KEYWORD)
+_MOST_FILE_BYTES = 2**28
 _MOST_PIXELS = 2**26  # up to 256 MiB with four channels
-_ORIENTATION = 0x0112  # EXIF's number of the tag
 
 
-def open_picture(file: str | os.PathLike[str] | IO[bytes], source: Source) -> PIL.Image.Image:
+def open_picture(file: File, source: Source) -> PIL.Image.Image:
     """Load the Pillow image of a file; errors name `source`."""
     pillow = import_pillow(f"reading {source.file or source.argument!r}")
     try:
-        with pillow.open(file, formats=FORMATS) as image:
+        content = essential(file_content(file, source), _KEPT_TEXTS)
+        with pillow.open(io.BytesIO(content), formats=FORMATS) as image:
             width, height = image.size
             if width * height > _MOST_PIXELS:  # before decoding: a small file may hold a large picture
                 raise source.refuse(f"is {width}x{height} pixels; expected at most {_MOST_PIXELS >> 20} million")
             image.load()
             loaded: PIL.Image.Image = image
             return loaded
-    except FileNotFoundError as error:
-        raise source.refuse("does not exist") from error
     except pillow.UnidentifiedImageError as error:
         raise source.refuse(f"cannot be read as a picture; expected {', '.join(FORMATS)}") from error
+    except StructureError as error:
+        raise source.refuse(str(error)) from error
     except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
         raise source.refuse(f"cannot be read as a picture ({error})") from error
+
+
+def file_content(file: File, source: Source, most_bytes: int = _MOST_FILE_BYTES) -> bytes:
+    """Return the bytes of a path, of a file opened for reading bytes, or given as they are; errors name `source`."""
+    if isinstance(file, bytes | bytearray | memoryview):
+        content = bytes(file)
+    elif isinstance(file, str | os.PathLike):
+        try:
+            with Path(file).open("rb") as stream:
+                content = stream.read(most_bytes + 1)
+        except FileNotFoundError as error:
+            raise source.refuse("does not exist") from error
+        except OSError as error:
+            raise source.refuse(f"cannot be read ({error.strerror})") from error
+    elif hasattr(file, "read"):
+        content = file.read(most_bytes + 1)
+        if not isinstance(content, bytes):
+            raise source.refuse('is a file that gives text; expected one that is open for reading bytes ("rb")')
+    else:
+        raise source.refuse(f"is {kind_of(file)}; expected a path, the bytes of a picture or a file of bytes")
+    if len(content) > most_bytes:
+        raise source.refuse(f"has more than {most_bytes >> 20} MiB; expected a picture")
+    return content
 
 
 def decode_images(files: Sequence[bytes], channels: int | None) -> npt.NDArray[np.uint8]:
@@ -104,28 +135,6 @@ def fit_channels(pixels: npt.NDArray[np.uint8], channels: int, source: Source) -
     if alpha is None:
         alpha = np.full((*pixels.shape[:-1], 1), 255, np.uint8)
     return np.concatenate([gray_or_rgb, alpha], axis=-1)
-
-
-def upright(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Return the image turned as its EXIF orientation says; its other tags stay as they are.
-
-    Pillow's `exif_transpose` writes all tags again, which fails for values that cameras write.
-    """
-    turns = import_pillow("turning a picture").Transpose
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - Pillow raises many types for damaged tags, and the picture itself is whole
-        return image
-    turn = {
-        2: turns.FLIP_LEFT_RIGHT,
-        3: turns.ROTATE_180,
-        4: turns.FLIP_TOP_BOTTOM,
-        5: turns.TRANSPOSE,
-        6: turns.ROTATE_270,
-        7: turns.TRANSVERSE,
-        8: turns.ROTATE_90,
-    }.get(orientation)
-    return image if turn is None else image.transpose(turn)
 
 
 def eight_bit(image: PIL.Image.Image, source: Source) -> npt.NDArray[np.uint8]:

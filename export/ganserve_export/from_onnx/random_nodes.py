@@ -133,7 +133,7 @@ class _Exposed:
         return own
 
     def _scaled(self, node: onnx.NodeProto, value: str, at: int) -> list[onnx.NodeProto]:
-        """Return nodes that give the noise the mean and spread that a node draws with, and its element type."""
+        """Return nodes that give noise the mean, the spread and the element type of what a random node draws."""
         attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         if "Normal" in node.op_type:
             offset, scale = float(attributes.get("mean", 0.0)), float(attributes.get("scale", 1.0))

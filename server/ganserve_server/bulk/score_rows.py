@@ -95,7 +95,7 @@ def _sample_column(schema: Any, shown: str) -> str:
 
 
 def _label_names(schema: Any) -> list[str]:
-    """Return the names that Hugging Face's metadata give to the numbers of the column label."""
+    """Return the names of the numbers in the column label, from Hugging Face's metadata; empty: there are none."""
     try:
         names = json.loads(schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
     except (ValueError, KeyError, TypeError):

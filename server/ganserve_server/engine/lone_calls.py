@@ -83,7 +83,7 @@ def measure_lone_calls(
 
 
 def _most_samples(lone: Session, usual: Session, calls: int, full: Feed) -> int:
-    """Return for how many samples, at least 1, one call on all cores is faster than sharing them among all workers."""
+    """Return the most samples, at least 1, that one call on all cores computes faster than all workers together."""
     most = 1
     while 2 * most <= min(_MOST_SAMPLES, _count(full)):
         shared_s = _fastest_s([usual], _first(full, math.ceil(2 * most / calls)))[0]

@@ -94,10 +94,10 @@ class OwnUsage:
 
 
 def changed(level: float, per_s: float, at: float, new: float) -> tuple[float, float]:
-    """Return what a rate has now that had `level` at a time by another rate, and the time now.
+    """Return the level at which a caller's new rate starts, and the time now.
 
-    It keeps what it had, because tokens of one name may alternate, whose roles have different quotas; without a rate
-    before, it is full.
+    It is the level that the old rate `per_s` has reached since it had `level`, because tokens of one name, whose roles
+    have different quotas, may alternate. Without an old rate the level is full.
     """
     full = max(new, 1.0)
     if not per_s:
@@ -107,6 +107,6 @@ def changed(level: float, per_s: float, at: float, new: float) -> tuple[float, f
 
 
 def refilled(level: float, per_s: float, at: float) -> tuple[float, float]:
-    """Return what a rate has now, if it had `level` at a time, and the time now."""
+    """Return the level of a rate now, if it was `level` at the time `at`, and the time now."""
     now = time.monotonic()
     return min(max(per_s, 1.0), level + (now - at) * per_s), now

@@ -5,6 +5,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ganserve_server.error_text import printable
+
 Fingerprint = tuple[tuple[str, int, int, int, int], ...]
 """Name, size, times of the last change of content and of metadata, and inode of each file; () for no files."""
 
@@ -30,6 +32,9 @@ def scan(folder: Path) -> Scan:
     """Scan a model repository; raise OSError if the folder cannot be read."""
     found = Scan()
     for model in _subfolders(folder):
+        if not model.name.isprintable():  # no message could name it
+            found.ignored.append(f"{printable(str(model))}: its name has characters that cannot be printed")
+            continue
         versions = {}
         try:
             inside = _subfolders(model)

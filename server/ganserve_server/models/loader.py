@@ -8,9 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.engine.parallelism import usable_cores
 from ganserve_server.engine.sessions import EngineConfig
+from ganserve_server.error_text import printable
 from ganserve_server.errors import PackageError, ProviderError
 from ganserve_server.models.agreement import Agreement, Alone
 from ganserve_server.models.graph_files import check_graph_files
+from ganserve_server.models.load_places import LoadPlaces
 from ganserve_server.models.model import Model
 from ganserve_server.models.package_files import Package, manifest_digest, read_package
 from ganserve_server.models.trial_inputs import fitted, trial_feeds
@@ -19,7 +21,7 @@ from ganserve_server.models.version_table import VersionEntry, VersionTable
 from ganserve_server.queue.options import BatchConfig
 
 _MOST_REASON_CHARACTERS = 2000
-_FEWEST_LOADS, _MOST_LOADS = 2, 4  # at a time: an endless trial must not keep the others waiting
+_FEWEST_LOADS, _MOST_LOADS = 2, 4  # at a time, beside slow ones
 _log = logging.getLogger(__name__)
 
 
@@ -51,8 +53,8 @@ class Loader:
         self._trials = trials
         self._agreement = agreement or Alone()
         self._draining: list[threading.Thread] = []
-        loads = min(max(usable_cores(), _FEWEST_LOADS), _MOST_LOADS)
-        self._loads = ThreadPoolExecutor(loads, thread_name_prefix="load")
+        self._places = LoadPlaces(min(max(usable_cores(), _FEWEST_LOADS), _MOST_LOADS))
+        self._loads = ThreadPoolExecutor(self._places.most, thread_name_prefix="load")
         self._running = 0
         self.started = False
         """True once versions are loaded while the server runs, which the log says."""
@@ -107,8 +109,9 @@ class Loader:
         """Load a version, on a thread of its own, and put it into the table."""
         model, failure = None, None
         try:
-            package = self._read(entry)
-            model = None if package is None else self._made(package)
+            with self._places.taken():
+                package = self._read(entry)
+                model = None if package is None else self._made(package)
             if model is not None:
                 self._agreement.together((entry.name, entry.version, model.digest))
         except (PackageError, ProviderError) as error:
@@ -152,7 +155,7 @@ class Loader:
         if entry.wanted is False or not entry.found:  # unloaded or removed meanwhile
             self._forget_if_gone(entry)
             return
-        entry.reason = str(failure)[:_MOST_REASON_CHARACTERS]
+        entry.reason = printable(str(failure)[:_MOST_REASON_CHARACTERS])
         if entry.model is None and entry.state == gan_service_pb2.MODEL_STATE_LOADING:
             entry.state = gan_service_pb2.MODEL_STATE_FAILED
         if not self.closing.is_set():

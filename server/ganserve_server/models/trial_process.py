@@ -192,7 +192,7 @@ class TrialProcesses:
 
 
 def _parsed(line: bytes) -> list[str] | None:
-    """Return an answer's kind and message; None if it is not one, because a package may take the process over."""
+    """Return an answer's kind and message; None if the line is no answer, as a hostile package may print anything."""
     with contextlib.suppress(ValueError):
         answer: Any = json.loads(line)
         if isinstance(answer, list) and len(answer) == 2 and all(isinstance(part, str) for part in answer):

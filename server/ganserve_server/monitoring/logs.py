@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
+from ganserve_server.error_text import printable
 from ganserve_server.monitoring.call_tracking import current_call
 
 LogFormat = Literal["text", "json"]
@@ -26,6 +27,7 @@ def set_up_logging(level: str, log_format: LogFormat) -> None:
     """Send the log of the whole process to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.addFilter(_tells_something)
     handler.addFilter(_add_request_id)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
@@ -39,7 +41,7 @@ def announcer(log_format: LogFormat, log: logging.Logger) -> Callable[[str], Non
             log.info("%s", line)
 
     def show(text: str) -> None:
-        sys.stdout.write(text)
+        sys.stdout.write("\n".join(map(printable, text.split("\n"))))
         sys.stdout.flush()
 
     return log_lines if log_format == "json" else show
@@ -54,6 +56,13 @@ def name_process(number: int) -> None:
 
     for handler in logging.getLogger().handlers:
         handler.addFilter(add)
+
+
+def _tells_something(record: logging.LogRecord) -> bool:
+    """Return False for what gRPC logs as an error if a client leaves at the moment when its answer is sent."""
+    return not (
+        record.name == "grpc._cython.cygrpc" and record.getMessage().startswith("ExecuteBatchError raised in core")
+    )
 
 
 def _add_request_id(record: logging.LogRecord) -> bool:
@@ -72,7 +81,7 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the line, without a traceback."""
         # Messages quote clients and files, which must neither begin a new log line nor control a terminal.
-        line = _printable(super().formatMessage(record))
+        line = printable(super().formatMessage(record))
         if number := getattr(record, "process_number", 0):
             line = f"{line} [process {number}]"
         request_id = getattr(record, "request_id", "")
@@ -80,14 +89,7 @@ class TextFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """Return the traceback, in several lines."""
-        return "\n".join(map(_printable, super().formatException(ei).split("\n")))
-
-
-def _printable(text: str) -> str:
-    """Return a text with its control characters escaped."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
 
 
 class JsonFormatter(logging.Formatter):

@@ -40,7 +40,7 @@ DATATYPES: dict[str, np.dtype[np.generic]] = {
 }
 """Element types by their names in the Open Inference Protocol."""
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_VERSION = re.compile(r"[1-9][0-9]{0,9}")  # the folders' and ganserve.v1's uint32
 
 
 def datatype(dtype: np.dtype[np.generic]) -> str:

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from ganserve._marks.file_structure import StructureError, essential
+from ganserve._marks.orientation import upright
 from ganserve.v1 import tensor_pb2
 from ganserve_server.error_text import and_others
 from ganserve_server.errors import invalid_field
-from ganserve_server.pictures.file_structure import StructureError, check_jpeg, essential_png
 from ganserve_server.pictures.formats import FORMATS
-from ganserve_server.pictures.orientation import read_orientation
 from ganserve_server.pictures.threads import PictureThreads
 
 _GRAY_WITHIN = 1  # levels that the colours of a gray pixel may differ by
@@ -28,15 +28,6 @@ _OPAQUE = 255
 _CHANNEL_NAMES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGBA"}
 _MOST_SHOWN = 100
 _WEBP_HEADER_BYTES = 30
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class _RefusedError(Exception):
@@ -89,11 +80,8 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
     height, width, channels = shape
     name = FORMATS[encoding].name
     try:
+        file = essential(file)
         # Pillow allocates a WebP's canvas when it opens the file; for other formats it has its own limit.
-        if encoding == tensor_pb2.ENCODING_PNG:
-            file = essential_png(file)
-        elif encoding == tensor_pb2.ENCODING_JPEG:
-            check_jpeg(file)
         size = _header_size(file, encoding)
         if size is not None and set(size) != {width, height}:  # EXIF may swap them
             raise _wrong_size(size, width, height)
@@ -105,7 +93,7 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
             if image.mode.startswith(("I", "F")) or (name == "PNG" and file[24] > 8):
                 raise _RefusedError("has more than 8 bits a channel; save it with 8")
             image.load()
-            turned = _upright(image)
+            turned = upright(image)
             if turned.size != (width, height):
                 raise _wrong_size(turned.size, width, height)
             pixels = _eight_bits(turned)
@@ -119,16 +107,6 @@ def _decode(file: bytes, encoding: tensor_pb2.Encoding.ValueType, shape: tuple[i
         reason = str(error)[:_MOST_SHOWN] or type(error).__name__
         raise _RefusedError(f"cannot be decoded as {name}: {reason}") from error
     return _with_channels(pixels, channels)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Return a loaded image turned as its EXIF orientation says, as viewers, training and the SDK turn it.
-
-    No other tag is read.
-    """
-    exif = image.info.get("exif")
-    turn = _TURNS.get(read_orientation(exif)) if isinstance(exif, bytes) else None
-    return image if turn is None else image.transpose(turn)
 
 
 def _wrong_size(found: tuple[int, int], width: int, height: int) -> _RefusedError:

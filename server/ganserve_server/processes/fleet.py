@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from concurrent.futures import TimeoutError as LateError
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from ganserve_server.processes.metrics import Snapshot
     from ganserve_server.processes.worker_process import WorkerProcess
 
-_SNAPSHOT_S = 6.0  # a process waits 5 s for its event loop
+_SNAPSHOT_S = 5.0
+_KILL_S = 10.0  # a process that takes longer to end waits for a device or a disk that does not answer
 
 
 class Fleet:
@@ -107,33 +109,41 @@ class Fleet:
 
     def snapshots(self) -> list[Snapshot]:
         """Return what each process that serves says now, or said last if it does not answer."""
-        asked = [(worker, worker.ask("snapshot")) for worker in self.serving()]
+        serving = self.serving()
+        asked = [(worker, worker.ask("snapshot")) for worker in serving if not worker.hangs]
         for worker, answer in asked:
             try:
                 worker.last = answer.result(_SNAPSHOT_S)
-                worker.answers = True
-            except ChannelClosedError:
-                continue  # it has ended
-            except LateError:
-                worker.answers = False
-        return [worker.last for worker, _ in asked if worker.last is not None]
+            except (ChannelClosedError, LateError):
+                continue  # it has ended, or hangs
+        return [worker.last for worker in serving if worker.last is not None]
 
     def not_ready_because(self) -> str:
         """Return why no process answers calls; empty if one does."""
         if self.stopping:
             return "the server is shutting down"
         serving = self.serving()
-        if any(worker.last is None for worker in serving):
+        if any(worker.last is None and not worker.hangs for worker in serving):
             self.snapshots()
+        if serving and all(worker.hangs for worker in serving):
+            return "no process answers"
         # Not new ones: readiness must not wait for a process that hangs beside others that answer.
-        reasons = {worker.last.not_ready_because for worker in serving if worker.last is not None}
+        answering = [worker.last for worker in serving if not worker.hangs]
+        reasons = {last.not_ready_because for last in answering if last is not None}
         if "" in reasons:
             return ""
         return min(reasons, default="models are being loaded")
 
     def are_alive(self) -> bool:
-        """Return whether the event loops of all processes that serve work."""
-        return all(snapshot.alive for snapshot in self.snapshots()) and all(one.answers for one in self.serving())
+        """Return whether a process answers, and hung ones can be replaced.
+
+        One that hangs beside others is not a reason to restart the server: it is replaced.
+        """
+        now = time.monotonic()
+        if any(worker.killed is not None and now - worker.killed > _KILL_S for worker in self._workers):
+            return False
+        serving = self.serving()
+        return not serving or not all(worker.hangs for worker in serving)
 
     def providers(self) -> list[str]:
         """Return the execution providers that run models, without repetitions."""

@@ -37,17 +37,15 @@ class Snapshot:
     families: list[Metric]
     not_ready_because: str = ""
     """Why it answers no calls; empty if it does."""
-    alive: bool = True
-    """True if its event loop works."""
     providers: tuple[str, ...] = ()
     """The execution providers that run its models."""
 
 
-def snapshot_of(collector: ServerCollector | None, not_ready_because: str, *, alive: bool) -> Snapshot:
+def snapshot_of(collector: ServerCollector | None, not_ready_because: str) -> Snapshot:
     """Return the snapshot of this process; without a collector it has not begun to serve."""
     families: list[Metric] = [*(() if collector is None else collector.collect()), *process_families()]
     providers = () if collector is None else tuple(collector.providers())
-    return Snapshot(families=families, not_ready_because=not_ready_because, alive=alive, providers=providers)
+    return Snapshot(families=families, not_ready_because=not_ready_because, providers=providers)
 
 
 def process_families() -> list[Metric]:

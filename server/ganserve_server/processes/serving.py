@@ -104,7 +104,7 @@ async def _monitored(
 
 
 async def _take_snapshots(supervisor: Supervisor) -> None:
-    """Take snapshots regularly, so that little is lost of the counts of a process that is killed."""
+    """Take snapshots of the counts regularly, so that a killed process loses few of them."""
     while True:
         await asyncio.sleep(_SNAPSHOT_EVERY_S)
         await asyncio.to_thread(supervisor.fleet.snapshots)

@@ -15,8 +15,8 @@ _SUPERVISOR_MIB = 64
 def share_of(config: ServerConfig, index: int, processes: int) -> ServerConfig:
     """Return the settings of one process, counted from 0.
 
-    What is counted or measured in a process is divided: memory, connections, a caller's calls, waiting samples. The
-    GPUs go round. Quotas are not divided: `usage` counts them over all processes.
+    What is counted or measured in a process is divided: memory, connections, a caller's calls, waiting samples.
+    Processes take the GPUs in turn. Quotas are not divided: `usage` counts them over all processes.
     """
     memory_mib = config.memory_limit_mib or usable_memory() // _MIB
     return replace(

@@ -19,6 +19,7 @@ from typing import Any
 from ganserve_server.control_groups import usable_memory
 from ganserve_server.errors import GanserveServerError, StartupError
 from ganserve_server.identity.shared_usage import SharedUsage, make_usage_file
+from ganserve_server.processes import liveness
 from ganserve_server.processes.agreements import Meetings, OnceTable
 from ganserve_server.processes.assignment import Assignment
 from ganserve_server.processes.changes import ChangeLog
@@ -64,6 +65,7 @@ class Supervisor:
         """
         self._handle_signals()
         self._in_background(reap_orphans(self.fleet.pids))
+        self._in_background(liveness.watch(self.fleet.workers))
         try:
             first = self._start(0)
             report = await self._unless_stopped(first.report)
@@ -122,7 +124,7 @@ class Supervisor:
             failures = 1 if since is not None and time.monotonic() - since > _STEADY_S else failures + 1
             pause_s = 0.0 if failures == 1 else min(2.0 ** (failures - 2), _LONGEST_PAUSE_S)
             when = f" in {pause_s:g} s" if pause_s else ""
-            _log.error("%s %s: it is replaced%s", worker.name, worker.failure or worker.how_it_ended(), when)
+            _log.error("%s %s: it is replaced%s", worker.name, worker.how_it_ended(), when)
             await self._pause(pause_s)
             replacement = await self._replacement(worker.index)
             if replacement is None:

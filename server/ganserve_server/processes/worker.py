@@ -34,7 +34,6 @@ from ganserve_server.tracing.export import Tracing
 
 ResultT = TypeVar("ResultT")
 _ABANDONED_GRACE_S = 15.0  # beyond the drain, when the supervisor is gone
-_LOOP_S = 5.0
 _FAILED = 1
 _log = logging.getLogger(__name__)
 
@@ -79,6 +78,7 @@ class Worker:
         answers: dict[str, Callable[..., Any]] = {
             "stop": self._begin_stop,
             "snapshot": self._snapshot,
+            "turn": self._turn,
             "change": self._change,
         }
         CHOICES.share(self.once)
@@ -194,14 +194,13 @@ class Worker:
 
     def _snapshot(self) -> Snapshot:
         """Return the metrics and the health of this process."""
-        return snapshot_of(self._collector, self._not_ready_because(), alive=self._loop_answers())
+        return snapshot_of(self._collector, self._not_ready_because())
 
-    def _loop_answers(self) -> bool:
+    def _turn(self) -> None:
+        """Return once the event loop has run what was due before."""
         turned = threading.Event()
         if self._loop is None:
-            return True
-        try:
+            return
+        with contextlib.suppress(RuntimeError):  # it has ended
             self._loop.call_soon_threadsafe(turned.set)
-        except RuntimeError:
-            return False
-        return turned.wait(_LOOP_S)
+            turned.wait()

@@ -54,10 +54,12 @@ class WorkerProcess:
         """Set once the process has ended."""
         self.last: Snapshot | None = None
         """Its newest snapshot."""
-        self.answers = True
-        """False once it has not answered in time."""
+        self.hangs = False
+        """True while its event loop does not answer."""
+        self.killed: float | None = None
+        """When it was killed because it hung."""
         self.failure = ""
-        """Why it cannot start, if it has said so."""
+        """Why it cannot start, if it has said so, or why it was killed."""
         self._loop = asyncio.get_running_loop()
         mine, others = socket.socketpair()
         with contextlib.closing(others):
@@ -96,8 +98,15 @@ class WorkerProcess:
         """End the process at once."""
         self.process.kill()
 
+    def end(self, why: str) -> None:
+        """Kill the process, which hangs."""
+        self.failure, self.killed = why, time.monotonic()
+        self.kill()
+
     def how_it_ended(self) -> str:
-        """Return how the process has ended."""
+        """Return how the process has ended, and why, if that is known."""
+        if self.failure:
+            return self.failure
         status = self.process.returncode
         if status >= 0:
             return f"ended with exit code {status}"

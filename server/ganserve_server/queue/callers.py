@@ -142,7 +142,7 @@ class Callers:
             self._schedule(caller)
 
     def _schedule(self, caller: Caller) -> None:
-        """Give turns at once, or beside other callers after gRPC has let in the calls that have arrived."""
+        """Give turns: at once to a lone caller, else when gRPC has handed over all calls that have arrived."""
         self._waiting[caller] = None
         if self._timer is not None or self._held:
             return

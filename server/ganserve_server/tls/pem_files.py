@@ -91,7 +91,7 @@ def _certificates(flag: str, file: Path) -> list[x509.Certificate]:
 
 
 def _authorities(file: Path) -> list[x509.Certificate]:
-    """Return the authorities of clients; refuse those that would let in nobody."""
+    """Return the authorities that sign clients' certificates; refuse them if all have expired."""
     authorities = _certificates("--tls-client-ca", file)
     ends = max(authority.not_valid_after_utc for authority in authorities)
     if ends <= datetime.datetime.now(datetime.UTC):

@@ -179,6 +179,8 @@ def test_what_a_model_cannot_do_is_a_failed_precondition(infer: service_pb2_grpc
         (".critic", "", grpc.StatusCode.NOT_FOUND, "there is no model '.critic'"),
         ("", "", grpc.StatusCode.INVALID_ARGUMENT, "model_name: this server has several models; name one: "),
         ("tiny", "3", grpc.StatusCode.NOT_FOUND, "has no version 3; there are: 1, 2"),
+        ("tiny", "4294967295", grpc.StatusCode.NOT_FOUND, "has no version 4294967295; there are: 1, 2"),
+        ("tiny", "10000000000", grpc.StatusCode.INVALID_ARGUMENT, "model_version: is '10000000000'"),
         ("tiny", "0", grpc.StatusCode.INVALID_ARGUMENT, "model_version: is '0'; expected a positive integer"),
         ("tiny", "-1", grpc.StatusCode.INVALID_ARGUMENT, "model_version: is '-1'"),
         ("tiny", "latest", grpc.StatusCode.INVALID_ARGUMENT, "model_version: is 'latest'"),

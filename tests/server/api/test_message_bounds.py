@@ -11,6 +11,7 @@ from ganserve.v1 import gan_service_pb2
 from ganserve_server.api.grpc.message_bounds import (
     MOST_ENTRIES,
     MOST_FIELDS,
+    MOST_INTEGERS,
     MOST_TEXT_BYTES,
     LargeMessageError,
     MalformedMessageError,
@@ -49,6 +50,27 @@ def test_a_repeated_field_has_a_bound(field: str, entry: bytes, most: int) -> No
         check_bounds(gan_service_pb2.SampleRequest(label_indices=[300] * most).SerializeToString(), SAMPLE)
         more = gan_service_pb2.SampleRequest(label_indices=[300] * (most + 1)).SerializeToString()
         assert refusal(more, SAMPLE) == {field: f"has more than {most} entries; expected at most {most}"}
+
+
+@pytest.mark.parametrize("kind", ["int", "int64", "uint", "uint64"])
+def test_integers_that_grow_in_memory_are_bounded_over_all_tensors(kind: str) -> None:
+    name = f"{kind}_contents"
+    request = service_pb2.ModelInferRequest()
+    for _ in range(4):
+        getattr(request.inputs.add().contents, name).extend([1] * (MOST_INTEGERS // 4))
+    check_bounds(request.SerializeToString(), INFER)
+    getattr(request.inputs.add().contents, name).append(1)
+    assert refusal(request.SerializeToString(), INFER) == {
+        f"inputs.contents.{name}": "makes more than 4194304 integers in the message; send larger tensors in raw form"
+    }
+
+
+def test_numbers_that_do_not_grow_are_bounded_by_the_size_of_the_message() -> None:
+    request = service_pb2.ModelInferRequest()
+    contents = request.inputs.add().contents
+    contents.bool_contents.extend([True] * (MOST_INTEGERS + 1))
+    contents.fp32_contents.extend([1.0] * (MOST_INTEGERS + 1))
+    check_bounds(request.SerializeToString(), INFER)
 
 
 def test_nested_fields_are_named_by_their_path() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,6 +54,11 @@ def link_outside(folder: Path) -> None:
     outside = folder.parent.parent.parent / "outside.onnx"
     folder.joinpath("generator.onnx").rename(outside)
     folder.joinpath("generator.onnx").symlink_to(outside)
+
+
+def circular_link(folder: Path) -> None:
+    folder.joinpath("critic.onnx").unlink()
+    folder.joinpath("critic.onnx").symlink_to("critic.onnx")
 
 
 def corrupt(folder: Path) -> None:
@@ -159,6 +165,7 @@ BROKEN = {
         r"label_names has 131075 entries; expected at most 131072",
     ),
     "truncated": (truncate, r"critic\.onnx has \d+ bytes, the manifest says \d+"),
+    "circular link": (circular_link, r"critic\.onnx cannot be read: Too many levels of symbolic links"),
     "link": (link_outside, r"generator\.onnx is .*outside\.onnx, outside the repository .*: copy the file into it"),
     "graph not listed": (
         setting("generator.file", "absent.onnx"),
@@ -253,6 +260,24 @@ def test_a_model_with_a_bad_name_is_refused(tmp_path: Path) -> None:
     folder = build_tiny_package(tmp_path, "Tiny Model")
     with pytest.raises(PackageError, match=r"folder is named 'Tiny Model'; a model's name has 1 to 128 characters"):
         load(folder)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text_disturb_nobody(tmp_path: Path) -> None:
+    build_tiny_package(tmp_path, "tiny", 1)
+    for name in (b"\xff\xfe", b"a\x1b[31m\nb"):
+        build_tiny_package(tmp_path, "odd", 1)
+        os.rename(tmp_path / "odd", os.fsencode(tmp_path) + b"/" + name)  # noqa: PTH104 - a path of bytes
+    folder = build_tiny_package(tmp_path, "linked", 1)
+    target = os.fsencode(tmp_path.parent) + b"/\xff.onnx"
+    os.rename(folder / "generator.onnx", target)  # noqa: PTH104
+    (folder / "generator.onnx").symlink_to(os.fsdecode(target))
+    with running_server(tmp_path) as server, connected(server.address) as stubs:
+        models = stubs.gan.ListModels(gan_service_pb2.ListModelsRequest()).models
+        assert [model.name for model in models] == ["linked", "tiny"]
+        assert "\\udcff.onnx, outside the repository" in models[0].versions[0].reason
+        assert "\\udcff\\udcfe: its name has characters that cannot be printed" in server.log
+        assert "a\\x1b[31m\\nb: its name has characters" in server.log
 
 
 def test_broken_versions_are_listed_as_failed_while_the_others_serve(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -14,6 +15,8 @@ import pytest
 import hostile_packages
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.errors import PackageError
+from ganserve_server.models import loader
+from ganserve_server.models.load_places import LoadPlaces
 from ganserve_server.models.package_files import read_package
 from ganserve_server.models.repository import Repository
 from ganserve_server.models.trial_inputs import fitted, trial_feeds
@@ -107,6 +110,24 @@ def test_an_endless_version_keeps_nobody_waiting(
     wait_for(lambda: states(repository)["endless"] == {1: FAILED}, "the failure")
     (summary,) = (model for model in repository.summaries() if model.name == "endless")
     assert "was killed" in summary.versions[0].reason
+
+
+def test_more_endless_versions_than_loads_at_once_keep_nobody_waiting(
+    trials: TrialProcesses, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "LoadPlaces", functools.partial(LoadPlaces, slow_s=0.1))
+    build_tiny_package(tmp_path, "tiny", 1)
+    repository = Repository(tmp_path, ENGINE, BATCH, trials=trials)
+    repository.load()
+    request.addfinalizer(repository.close)
+    bad = [f"endless{number}" for number in range(5)]
+    for name in bad:
+        hostile_packages.endless(tmp_path, name)
+    repository.watch(0.05)
+    wait_for(lambda: set(states(repository)) == {*bad, "tiny"}, "the loads")
+    build_tiny_package(tmp_path, "tiny", 2)
+    expected = {name: {1: LOADING} for name in bad} | {"tiny": {1: READY, 2: READY}}
+    wait_for(lambda: states(repository) == expected, "the good version")
 
 
 @pytest.mark.slow

@@ -8,8 +8,6 @@ import re
 import shutil
 import signal
 import threading
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +18,7 @@ from callers import CallerFile
 from ganserve import Client
 from ganserve.v1 import admin_service_pb2, admin_service_pb2_grpc, gan_service_pb2, gan_service_pb2_grpc
 from repositories import wait_for
-from server_process import ServerProcess, running_server
+from server_process import ServerProcess, fetch, processes_of, running_server
 from tiny_packages import TinyModel, build_tiny_package
 
 if TYPE_CHECKING:
@@ -37,19 +35,6 @@ def connections(address: str) -> Iterator[list[grpc.Channel]]:
     with contextlib.ExitStack() as stack:
         options = [("grpc.use_local_subchannel_pool", 1)]
         yield [stack.enter_context(grpc.insecure_channel(address, options=options)) for _ in range(CONNECTIONS)]
-
-
-def processes_of(server: ServerProcess) -> list[int]:
-    pid = server.process.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def fetch(server: ServerProcess, path: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"{server.metrics_url}{path}") as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
 
 
 def latest(channel: grpc.Channel) -> int:

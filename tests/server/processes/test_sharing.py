@@ -125,7 +125,7 @@ def test_the_number_follows_from_the_time_of_a_sample() -> None:
     [
         ({"processes": 0}, "--processes 0: must be auto, or 1 to 256"),
         ({"processes": 257}, "must be auto, or 1 to 256"),
-        ({"processes": 2, "host": "unix:/tmp/x"}, "needs a TCP port, and --host unix:/tmp/x is none"),
+        ({"processes": 2, "host": "unix:/tmp/x"}, "needs TCP, and --host unix:/tmp/x is a Unix socket"),
         ({"processes": 4, "max_connections": 3}, "--max-connections 3: must be at least --processes 4"),
     ],
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -105,10 +106,11 @@ def completed(argv: Sequence[str]) -> Completed:
 
 
 def run_name(path: str) -> str:
-    """Return the name of a run and of a model, for data at a path: "My Photos.zip" -> "my-photos"."""
+    """Return the name of a run and of a model, for data at a path: "Große Häuser.zip" -> "grosse-hauser"."""
     whole = Path(path).expanduser().absolute()
     stem = whole.name if whole.is_dir() else whole.name.partition(".")[0]
-    return re.sub(r"[^a-z0-9_]+", "-", stem.lower()).strip("-_") or "own"
+    letters = unicodedata.normalize("NFKD", stem.casefold()).encode("ascii", "ignore").decode()  # ä as a
+    return re.sub(r"[^a-z0-9_]+", "-", letters).strip("-_") or "own"
 
 
 def _read(preset: str, words: Sequence[str], *, named: bool) -> tuple[str, TrainArguments]:
@@ -126,9 +128,9 @@ def _holds_vectors(path: Path) -> bool:
 
 
 def _table_of(data: FolderConfig, found: Survey) -> Path | None:
-    """Return the table in a folder of pictures without labels that gives them some; None: there is not just one."""
+    """Return the table in a folder of pictures of no or one label that gives them some; None: there is not just one."""
     root = Path(data.path).expanduser()
-    if found.labels or found.label_problem or data.labels == "ignore" or data.labels_path or not root.is_dir():
+    if len(found.labels) > 1 or found.label_problem or data.labels == "ignore" or data.labels_path or not root.is_dir():
         return None
     tables = [path for pattern in ("*", "*/*") for path in sorted(root.glob(pattern)) if is_table(path)]
     listing = [path for path in tables if lists_files(path)]

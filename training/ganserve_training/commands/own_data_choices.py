@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ganserve_training.config.data_rules import FEW_SAMPLES
+from ganserve_training.data.labels import printable
 from ganserve_training.data.survey import Survey
 from ganserve_training.run.time_estimate import in_words
 
@@ -19,6 +20,8 @@ _LARGEST_OF_UNKNOWN = 32
 _ALWAYS = 16
 """Sides up to this are chosen without a look at the time."""
 _LEAST_OF_A_LABEL = 10
+_ALMOST_NONE = 50
+"""Pictures below which a generator learns little but these."""
 _NAMED = 8
 _ALPHA = ("gray-alpha", "rgba")
 
@@ -72,7 +75,7 @@ def choose_labels(found: Survey) -> Choice:
     elif not found.labels:
         why = "without labels"
     elif len(found.labels) == 1:
-        why = f"without labels, as all have the same, {next(iter(found.labels))}"
+        why = f"without labels, as all have the same, {printable(next(iter(found.labels)))}"
     elif few:
         why = f"without labels, as {len(found.labels):,} are too many for {found.count:,} {_samples(found)}"
     else:
@@ -93,11 +96,13 @@ def describe(found: Survey) -> str:
     else:
         low, high = found.sides[0], found.sides[-1]
         span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-        parts.append(f"{span} pixels on the shorter side")
+        parts.append(f"{span} pixel{'' if high == 1 else 's'} on the shorter side")
         kinds = found.channels.most_common()
         parts.append(kinds[0][0] if len(kinds) == 1 else ", ".join(f"{count:,} {name}" for name, count in kinds))
     if found.bad is not None:
         parts.append(f"{len(found.bad.files):,} more can't be read")
+    if found.count < _ALMOST_NONE and not found.values:
+        parts.append("so few that samples will be near copies of them")
     return f"found: {'; '.join(parts)}."
 
 
@@ -107,6 +112,6 @@ def _samples(found: Survey) -> str:
 
 def _counted(labels: dict[str, int]) -> str:
     if len(labels) <= _NAMED:
-        return ", ".join(f"{name} {count:,}" for name, count in labels.items())
-    names, low, high = list(labels), min(labels.values()), max(labels.values())
+        return ", ".join(f"{printable(name)} {count:,}" for name, count in labels.items())
+    names, low, high = list(map(printable, labels)), min(labels.values()), max(labels.values())
     return f"{', '.join(names[:3])}, … {names[-1]}; {f'{low:,}' if low == high else f'{low:,} to {high:,}'} each"

@@ -45,7 +45,7 @@ _PREPARATIONS: list[Callable[[], object]] = []
 class TrainCommand(Command):
     """The command, whose options depend on the preset and on what replaces its choices.
 
-    Its arguments import PyTorch, which the list of presets does without.
+    Reading its arguments imports PyTorch; listing the presets does not.
     """
 
     def app(self) -> App:

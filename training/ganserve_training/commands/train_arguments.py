@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from inspect import Parameter
@@ -89,7 +90,7 @@ def with_data(words: Sequence[str]) -> list[str]:
             raise UsageError(f"--data {value}: is a source, and there is a file or folder of that name. {fix}.")
         return [*rest, "--data.source", value]
     # In one word, so that a path may begin with a dash.
-    return [*rest, "--data.source", source_of(Path(value)), f"--data.path={value}"]
+    return [*rest, "--data.source", source_of(value), f"--data.path={value}"]
 
 
 def data_value(words: Sequence[str]) -> str | None:
@@ -108,7 +109,23 @@ def _data_words(words: Sequence[str]) -> tuple[int, int, str] | None:
         value = words[place + 1] if place + 1 < len(words) else ""
     if not value or (not joined and value.startswith("-")):
         raise UsageError("--data: needs a value. Give a folder, a file or a source, such as --data photos.")
-    return place, 1 if joined else 2, value
+    count = 1 if joined else 2
+    _expect_one_path(value, words[place + count : place + count + 1])
+    return place, count, value
+
+
+def _expect_one_path(value: str, following: Sequence[str]) -> None:
+    """Refuse a word after the value of --data that is no option, such as what a shell makes of photos/*.jpg."""
+    for word in following:
+        if word in PRESETS:
+            raise UsageError(f"{word}: the preset comes first. Write ganserve train {word} --data {value}.")
+        if not word.startswith("-") and Path(f"{value} {word}").exists():
+            raise UsageError(f"--data {value}: has a space in its path. Write --data {shlex.quote(f'{value} {word}')}.")
+        if not word.startswith("-") and Path(word).exists():
+            problem = f"takes one path, and {word} is a second one"
+            raise UsageError(
+                f"--data {value}: {problem}. Give the folder: --data {shlex.quote(str(Path(word).parent))}."
+            )
 
 
 def given_options(preset: str, words: Sequence[str]) -> frozenset[str]:

@@ -19,6 +19,7 @@ from ganserve_training.data.sources.mnist import MnistConfig
 from ganserve_training.data.sources.parquet import ParquetConfig
 from ganserve_training.data.sources.patches import PatchesConfig
 from ganserve_training.data.sources.stacked_digits import StackedDigitsConfig
+from ganserve_training.data.sources.stacked_mnist import StackedMnistConfig
 from ganserve_training.diagnosis.config import DiagnosisConfig
 from ganserve_training.networks.config import CodesConfig, NetworksConfig, register_architecture
 from ganserve_training.networks.convolutional import ConvolutionalConfig

@@ -144,7 +144,8 @@ class DrawnDataConfig(DataConfig):
     drawing_bytes: ClassVar[int] = 32
     """Least memory that drawing takes for each sample."""
     count: int | None = None
-    """Samples to draw in all, training and held out. None: ring, grid 80,000; stacked-digits 50,000; patches 20,000."""
+    """Samples to draw in all, training and held out. None: ring, grid 80,000; stacked-digits 50,000; stacked-mnist
+    128,000; patches 20,000."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

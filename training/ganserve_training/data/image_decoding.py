@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganserve._marks.orientation import upright
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -21,9 +23,13 @@ CHANNEL_COUNTS = {name: count for count, name in CHANNEL_NAMES.items()}
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-_ORIENTATION = 0x0112
-"""EXIF's number of the orientation tag."""
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+"""Pillow's names; PPM stands for Netpbm's PPM, PGM and PBM."""
+ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+"""Endings of picture files, in lower case."""
 
 
 class UnreadableError(Exception):
@@ -70,7 +76,7 @@ class ImageForm:
 
 
 def decode_picture(data: bytes) -> Image.Image:
-    """Return the picture in an encoded PNG, JPEG, WebP, BMP, GIF or TIFF, the right way up, with 8 bits a channel.
+    """Return the picture in an encoded file of these formats, the right way up, with 8 bits a channel.
 
     Its mode is L, LA, RGB or RGBA; of several frames or pages, only the first is read.
 
@@ -89,7 +95,7 @@ def decode_picture(data: bytes) -> Image.Image:
     except UnreadableError:
         raise
     except UnidentifiedImageError:
-        raise UnreadableError("it is not a PNG, JPEG, WebP, BMP, GIF or TIFF image") from None
+        raise UnreadableError("it is not a PNG, JPEG, WebP, AVIF, BMP, GIF, TIFF or Netpbm image") from None
     except Exception as error:  # Pillow raises many types for damaged files.
         raise UnreadableError(str(error) or type(error).__name__) from error
 
@@ -100,31 +106,6 @@ def _accept_large_pictures() -> None:
     from PIL import Image
 
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-
-
-def upright(picture: Image.Image) -> Image.Image:
-    """Return a loaded picture turned as its EXIF orientation says.
-
-    All other tags stay as they are: writing them again, as Pillow's `exif_transpose` does, fails for values that
-    cameras write. A picture whose tags can't be read stays as it is.
-    """
-    from PIL import Image
-
-    turns = Image.Transpose
-    try:
-        orientation = picture.getexif().get(_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - Pillow raises many types for damaged tags, and the picture itself is whole
-        return picture
-    turn = {
-        2: turns.FLIP_LEFT_RIGHT,
-        3: turns.ROTATE_180,
-        4: turns.FLIP_TOP_BOTTOM,
-        5: turns.TRANSPOSE,
-        6: turns.ROTATE_270,
-        7: turns.TRANSVERSE,
-        8: turns.ROTATE_90,
-    }.get(orientation)
-    return picture if turn is None else picture.transpose(turn)
 
 
 def picture_facts(picture: Image.Image) -> PictureFacts:

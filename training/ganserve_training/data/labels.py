@@ -29,13 +29,14 @@ def index_label_array(
     """Return an array of labels, [N], as indices, int64 [N], and their names.
 
     Args:
-        values: Integers, also stored as floats, true and false, or text, [N].
+        values: Integers, also stored as floats, true and false, or text, [N], in a column [N, 1], or one-hot [N, K].
         where: Their file, for messages.
         names: Names of the integers 0, 1, …; None: the integers that occur are the names.
 
     Raises:
         DataError: They are neither integers nor text, or an integer has no name.
     """
+    values = _one_each(values)
     if values.ndim != 1:
         raise DataError(f"{where} must hold one label a sample, [N] (got {list(values.shape)})")
     if values.dtype.kind in "US" and names is None:
@@ -93,6 +94,33 @@ def expect_label_count(labels: NDArray[Any], samples: int, where: str, samples_w
     """Raise a DataError unless there are as many labels as samples."""
     if len(labels) != samples:
         raise DataError(f"{where} has {len(labels):,} labels, but {samples_where} has {samples:,} samples")
+
+
+def printable(name: str) -> str:
+    """Return a label as it can be printed: line breaks, terminal escapes and what is not UTF-8 are escaped."""
+    return name if name.isprintable() else repr(name)
+
+
+def expect_utf8(names: Sequence[str]) -> None:
+    """Refuse names that no model package can hold, before training."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"the label {name!r} is not UTF-8, and a model needs names that are: rename its folder, or learn "
+                "without labels: --data.labels ignore"
+            ) from None
+
+
+def _one_each(values: NDArray[Any]) -> NDArray[Any]:
+    """Return labels in a column, [N, 1], or one-hot, [N, K], as [N]; other values as they are."""
+    if values.ndim != 2 or not values.size:
+        return values
+    if values.shape[1] == 1:
+        return values[:, 0]
+    is_one_hot = values.dtype.kind in "biuf" and np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all()
+    return values.argmax(axis=1) if is_one_hot else values
 
 
 def _whole(values: NDArray[Any], where: str) -> NDArray[Any]:

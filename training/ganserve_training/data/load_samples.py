@@ -3,10 +3,9 @@
 Importing a source's file here registers the source.
 """
 
-from collections.abc import Sequence
-
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import DataConfig, DrawnDataConfig, SplitName
+from ganserve_training.data.labels import expect_utf8
 from ganserve_training.data.samples import Samples
 from ganserve_training.data.sources import (  # noqa: F401 - each registers itself
     array,
@@ -21,6 +20,7 @@ from ganserve_training.data.sources import (  # noqa: F401 - each registers itse
     parquet,
     patches,
     stacked_digits,
+    stacked_mnist,
 )
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
@@ -29,7 +29,7 @@ from ganserve_training.errors import DataError
 def load_split(config: DataConfig, split: SplitName, *, report: ReportBadFiles | None = None) -> Samples:
     """Return one side of the split: "train", which generators learn from, or "held_out".
 
-    `split_indices` describes the split, which ignores `data.labels`. Patches are split by area, stacked digits by
+    `split_indices` describes the split, which ignores `data.labels`. Patches are split by area, stacks by
     digit.
 
     Args:
@@ -48,17 +48,5 @@ def load_split(config: DataConfig, split: SplitName, *, report: ReportBadFiles |
         samples = samples.without_labels()
     elif config.class_balanced and samples.labels is None:
         raise DataError("--data.class-balanced: needs labels, and these data have none.")
-    _expect_utf8(samples.label_names)
+    expect_utf8(samples.label_names)
     return samples.loaded_if_small() if isinstance(samples, StoredImages) else samples
-
-
-def _expect_utf8(names: Sequence[str]) -> None:
-    """Refuse names that no model package can hold, before training."""
-    for name in names:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise DataError(
-                f"the label {name!r} is not UTF-8, and a model needs names that are: rename its folder, or learn "
-                "without labels: --data.labels ignore"
-            ) from None

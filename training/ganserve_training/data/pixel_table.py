@@ -94,7 +94,7 @@ def _read(path: Path) -> tuple[Any, bool]:
         with open_table(path) as text:
             first = text.readline().strip()
         delimiter = delimiter_of(first)
-        named = not all(map(_is_number, first.split(delimiter)))
+        named = _names_columns(first.split(delimiter))
         with pa.input_stream(str(path), compression="gzip" if is_zipped(path) else None) as stream:
             # A row longer than a block is refused.
             options = csv.ReadOptions(autogenerate_column_names=not named, block_size=_BLOCK_BYTES)
@@ -145,10 +145,12 @@ def _numbers(table: Any, path: Path) -> NDArray[Any]:
 
 
 def _unnamed_label(table: Any, path: Path) -> str:
-    """Return the column of labels of a table without header: the first or the last, whose values count from 0 or 1."""
+    """Return the column of labels of a table without header, the first or the last: text, or numbers from 0 or 1 on."""
     found = []
     for name in (table.column_names[0], table.column_names[-1]):
-        values = np.unique(table.column(name).to_numpy())
+        values = np.unique(table.column(name).to_numpy().astype(object))
+        if isinstance(values[0], str):
+            return str(name)
         if len(values) > 1 and values.min() in (0, 1) and values.max() - values.min() == len(values) - 1:
             found.append(name)
     if len(found) != 1:
@@ -163,12 +165,19 @@ def _is_square(count: int) -> bool:
     return count >= _SMALLEST and math.isqrt(count) ** 2 == count
 
 
-def _is_number(text: str) -> bool:
+def _names_columns(values: Sequence[str]) -> bool:
+    """Return whether a first line names columns: by words, or as pandas does, by 0, 1, 2, …."""
+    numbers = [value for text in values if (value := _number(text)) is not None]
+    if 2 * len(numbers) < len(values):
+        return True
+    return len(numbers) > 2 and numbers[0] in (0, 1) and np.array_equal(np.diff(numbers), np.ones(len(numbers) - 1))
+
+
+def _number(text: str) -> float | None:
     try:
-        float(text)
+        return float(text)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _few(names: Any) -> str:

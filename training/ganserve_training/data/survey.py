@@ -12,11 +12,12 @@ import numpy as np
 from ganserve_training.data.bad_files import BadFiles
 from ganserve_training.data.config import DataConfig
 from ganserve_training.data.image_decoding import CHANNEL_NAMES, PictureFacts
+from ganserve_training.data.labels import expect_utf8
 from ganserve_training.data.samples import Samples
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError, MissingDataError
 
-_FIX = re.compile(r"[:;,] (?:or learn|move|name|add|change|remove|repair|leave)\b")
+_FIX = re.compile(r"[:;,] (?:or learn|move|rename|name|add|its first|change|remove|repair|leave)\b")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +63,8 @@ def survey(config: DataConfig, *, skip_bad: bool) -> Survey:
     problem = ""
     try:
         samples = _load(config, bad, skip_bad=skip_bad)
+        if config.labels == "use":
+            expect_utf8(samples.label_names)
     except MissingDataError:
         raise
     except DataError as error:
@@ -75,6 +78,8 @@ def survey(config: DataConfig, *, skip_bad: bool) -> Survey:
         except DataError:
             raise error from None
         problem = _problem_of(str(error))
+    if len(samples) < 2:
+        raise DataError(f"{config} holds one picture or vector, and a GAN learns from many: add some")
     return Survey(
         count=len(samples),
         labels=_label_counts(samples) if config.labels == "use" else {},

@@ -82,7 +82,7 @@ def _cures(kind: Kind, config: TrainConfig, data: DataInfo) -> Iterator[dict[str
 
 
 def calmer(config: TrainConfig, data: DataInfo) -> dict[str, Any]:
-    """Return rates of at most a third, and penalties of at least the usual ones where no constraint stands for them."""
+    """Return rates of at most a third, and at least the usual penalties unless the loss needs another bound."""
     bounded = config.loss.name == "wasserstein"  # R1 and R2 would be a second constraint.
     penalties = {} if bounded else _penalties(config, penalty_gamma(data, config.batch_size), 1.0)
     return {**_rates(config, learning_rate(data), 1.0, 1 / 3), **penalties}

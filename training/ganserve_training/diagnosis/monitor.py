@@ -83,9 +83,9 @@ class Monitor:
         return best_observation(self._history)
 
     def look(self) -> Look | None:
-        """Look at the players as they are now; write down and report what is new.
+        """Measure both players as they are now, log the numbers, and report what is new.
 
-        None: the look failed. The monitor then says why, and training goes on.
+        If the look fails, the monitor says why, returns None, and training goes on.
         """
         try:
             self._observer = self._observer or _Observer(self._trainer, self._train, self._say)

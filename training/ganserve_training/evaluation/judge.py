@@ -64,7 +64,7 @@ def _shares(parts: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _distances(judge: Any, values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return how far samples [N, D] lie on each label's side, float64 [N, K]; a judge of two labels knows one side."""
+    """Return the signed distance of samples [N, D] from each label's boundary, float64 [N, K]; two labels share one."""
     found = np.asarray(judge.decision_function(values), np.float64)
     return np.stack([-found, found], axis=1) if found.ndim == 1 else found
 

@@ -42,8 +42,8 @@ class EvaluationOptions:
     feature_range: FeatureRange = "0..1"
     """Values of black and white for a network from a file; imagenet: normalised by ImageNet's mean and deviation."""
     samples: int | None = field(default=None, metadata={"aliases": ("--count", "-n")})
-    """Number of samples to draw, with balanced labels. Default: 2,500 for ring and grid, 26,000 for stacked digits (the
-    published protocols), else the number of training samples, but at least 1,500 and at most 10,000."""
+    """Number of samples to draw, with balanced labels. Default: 2,500 for ring and grid, 26,000 for stacked-digits and
+    stacked-mnist (the published protocols), else the number of training samples, from 1,500 to 10,000."""
     seed: int = EVALUATION_SEED
     """Seed of latents, directions and subsets."""
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,7 +73,7 @@ def data_config(name: str, learned_from: DataConfig | None, sample_shape: tuple[
     Raise ConfigError if the path does not exist.
     """
     is_source = names_source(name)
-    kind = SOURCES.kind(name if is_source else source_of(Path(name)), "--data")
+    kind = SOURCES.kind(name if is_source else source_of(name), "--data")
     config = learned_from if learned_from is not None and type(learned_from) is kind else kind()
     if is_source or not isinstance(config, StoredDataConfig):
         return config

@@ -38,6 +38,8 @@ class Loss:
     """True if a fixed score separates real from generated samples, as adaptive augmentation needs."""
     gives_logits: ClassVar[bool] = False
     """True if sigma(score) is the probability of "real", as Roth's penalty needs."""
+    zero_sum: ClassVar[bool] = False
+    """True if the generator maximises what the critic minimises."""
 
     classification_weight: float = 1.0
     """Weight of AC-GAN's cross-entropy in both networks' losses, with --networks.critic-conditioning classifier."""
@@ -55,6 +57,16 @@ class Loss:
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:
         """Return what the generator minimises: scores [N] of generated samples (and real ones, if needed) -> scalar."""
         raise NotImplementedError
+
+    def unrolled_generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:
+        """Return what the generator minimises if an unrolled critic gives the scores: like `generator`.
+
+        In a zero-sum game it is minus the critic's whole loss (Metz et al. 2017, section 2.2), as the imagined critic's
+        scores of real samples, too, depend on the generator. Without them it would learn to spoil the critic.
+        """
+        if not self.zero_sum:
+            return self.generator(fake_scores, real_scores)
+        return -self.critic(_needed(real_scores, self.name), fake_scores)
 
     def threshold(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """Return the score above which a sample counts as real for the critic: scores [N] each -> scalar.
@@ -90,6 +102,7 @@ class MinimaxLoss(Loss):
     name = "minimax"
     has_zero = True
     gives_logits = True
+    zero_sum = True
 
     label_smoothing: float = 0.0
     """s, where 1 - s/2 is the critic's target for real samples (Salimans et al. 2016; TF-GAN's default is 0.25)."""
@@ -115,6 +128,7 @@ class ModifiedMinimaxLoss(MinimaxLoss):
     """Minimax with the non-saturating generator, -E log sigma(D(G(z))) (Goodfellow et al. 2014, section 3)."""
 
     name = "modified-minimax"
+    zero_sum = False
 
     def generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:  # noqa: ARG002
         """Return the mean negative log-probability of "real"."""
@@ -132,6 +146,7 @@ class WassersteinLoss(Loss):
 
     name = "wasserstein"
     needs_bounded_critic = True
+    zero_sum = True
 
     def critic(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """Return minus the estimated distance."""

@@ -29,9 +29,9 @@ class PathLengthConfig:
     weight: float = 0.0
     """Weight of the penalty; the paper uses 2. 0: off."""
     interval: int = 4
-    """Steps between updates by the penalty, which then counts as many times as much."""
+    """Compute the penalty once in this many steps, and multiply it by that number."""
     decay: float = 0.01
-    """Share of the newest mean length in the running mean, which is the penalty's target."""
+    """Weight of the newest mean length in the running mean, which is the penalty's target."""
 
     def __post_init__(self) -> None:
         path = "regularisers.path_length"

@@ -14,7 +14,7 @@ from ganserve_training.presets.images import (
     WGAN,
     WGAN_GP,
 )
-from ganserve_training.presets.modes import GRID, RING, STACKED_DIGITS
+from ganserve_training.presets.modes import GRID, RING, STACKED_DIGITS, STACKED_MNIST
 from ganserve_training.presets.patches import (
     DCGAN_32,
     PROGRESSIVE_32,
@@ -44,6 +44,7 @@ PRESETS: dict[str, TrainConfig] = {
     "ring": RING,
     "grid": GRID,
     "stacked-digits": STACKED_DIGITS,
+    "stacked-mnist": STACKED_MNIST,
     "dcgan-32": DCGAN_32,
     "wgan-32": WGAN_32,
     "wgan-gp-32": WGAN_GP_32,

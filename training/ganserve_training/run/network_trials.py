@@ -46,7 +46,7 @@ def random_inputs(
 
 
 def network_notes(config: TrainConfig, pair: NetworkPair) -> list[str]:
-    """Return what the user is to know about networks of their own, a line each."""
+    """Return notes for the user about custom networks, one line each."""
     notes = []
     for player, network in (("generator", pair.generator), ("critic", pair.critic)):
         found = [note for part in network.modules() if isinstance(part, Adapted) for note in part.notes]

@@ -57,7 +57,7 @@ def seed_global(seed: int) -> None:
 
 
 def noise_seed(seed: int) -> int:
-    """Return the seed of latents and noise; with the run's own, the first latents would equal the first weights."""
+    """Return the seed of latents and noise; the run's own seed would draw latents equal to the first weights."""
     return stream_seed(seed, 1)
 
 

@@ -105,7 +105,7 @@ def _packed(code: grpc.StatusCode, message: str, *details: Message) -> bytes:
 
 
 def _cut(text: str, most_bytes: int) -> str:
-    encoded = text.encode()
+    encoded = text.encode(errors="backslashreplace")  # names of files may hold bytes that are no text
     if len(encoded) <= most_bytes:
-        return text
+        return encoded.decode()
     return encoded[: max(0, most_bytes - 3)].decode(errors="ignore") + "…"

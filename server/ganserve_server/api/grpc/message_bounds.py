@@ -23,6 +23,9 @@ MOST_FIELDS = 100_000
 """Most fields of one message, those of nested messages included. Packed numbers are one field."""
 MOST_ENTRIES = 1024
 """Most entries of a repeated field or map that `BOUNDS` does not name."""
+MOST_INTEGERS = 2**22
+"""Most packed integers of fields without a bound of their own, in one message: each takes a byte or more on the wire,
+and up to eight in memory."""
 MOST_TEXT_BYTES = 2**14
 """Most bytes of a string."""
 BOUNDS: dict[str, int | None] = {
@@ -36,7 +39,7 @@ BOUNDS: dict[str, int | None] = {
     "inference.ModelInferRequest.outputs": 64,
     "inference.ModelInferRequest.raw_input_contents": 64,
     "inference.ModelInferRequest.InferInputTensor.shape": 64,
-    # A tensor's numbers, packed: the message's size bounds them.
+    # A tensor's numbers, packed: the message's size and MOST_INTEGERS bound them.
     **{
         f"inference.InferTensorContents.{kind}_contents": None
         for kind in ("bool", "int", "int64", "uint", "uint64", "fp32", "fp64")
@@ -49,6 +52,7 @@ _QUICK_FIELDS, _QUICK_PACKED_BYTES = 64, 2**12
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _MOST_DEPTH = 32
 _ITEM_BYTES = {
+    FieldDescriptor.TYPE_BOOL: 1,  # at least, and one in memory
     FieldDescriptor.TYPE_DOUBLE: 8,
     FieldDescriptor.TYPE_FIXED64: 8,
     FieldDescriptor.TYPE_SFIXED64: 8,
@@ -126,11 +130,12 @@ def check_bounds_quickly(data: bytes, descriptor: Descriptor) -> None:
 class _Walk:
     """One walk over the fields of a message."""
 
-    __slots__ = ("_data", "_left", "_quick")
+    __slots__ = ("_data", "_integers_left", "_left", "_quick")
 
     def __init__(self, data: bytes, fields: int, *, quick: bool) -> None:
         self._data = data
         self._left = fields
+        self._integers_left = MOST_INTEGERS
         self._quick = quick
 
     def message(self, at: int, end: int, descriptor: Descriptor, path: tuple[str, ...], depth: int) -> None:
@@ -194,6 +199,8 @@ class _Walk:
             if self._quick and stop - at > _QUICK_PACKED_BYTES:
                 raise LargeMessageError
             if field.most is None:
+                if not field.packed_bytes:
+                    self._count_integers(field, at, stop, path)
                 return
             if field.packed_bytes:
                 count = (stop - at) // field.packed_bytes
@@ -204,6 +211,12 @@ class _Walk:
             raise invalid_field(
                 _path(path, field), f"has more than {field.most} entries; expected at most {field.most}"
             )
+
+    def _count_integers(self, field: _Field, at: int, stop: int, path: tuple[str, ...]) -> None:
+        self._integers_left -= _varints(self._data, at, stop, self._integers_left)
+        if self._integers_left < 0:
+            problem = f"makes more than {MOST_INTEGERS} integers in the message; send larger tensors in raw form"
+            raise invalid_field(_path(path, field), problem)
 
     def _varint(self, first: int, at: int, most_bytes: int) -> tuple[int, int]:
         """Return a number whose first byte is given, and the index after it."""

@@ -1,6 +1,7 @@
 """Read the messages of calls: check their bounds, parse them, and refuse those that are wrong with a clear status.
 
-gRPC would fail without one where a message cannot be parsed, and parse it on the event loop however many fields it has.
+Left to itself, gRPC gives no clear status for a message that cannot be parsed, and it parses every message on the event
+loop, however many fields it has.
 """
 
 import asyncio

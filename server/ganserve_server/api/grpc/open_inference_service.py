@@ -91,11 +91,17 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         """Run graphs, with one response for each request, in order. After a failed request the stream continues."""
         ahead = ReadAhead(payload_bytes=self._inference.limits.max_read_ahead_bytes)
         call_account().hold(ahead.payload_bytes)
+        largest = 0
 
         async def begin(request: Any) -> tuple[Coroutine[Any, Any, Any], int]:
+            nonlocal largest
             size = call_account().request_bytes
             try:
                 plan = await self._plan(request, context)
+                # Of answers beyond the reading ahead there is one at a time, so that the largest counts.
+                if plan.response_bytes > largest:
+                    call_account().hold(_ANSWER_COPIES * (plan.response_bytes - largest))
+                    largest = plan.response_bytes
             except RequestError as error:
                 return _answered(_stream_error(request, error)), 0
             return self._run_in_stream(request, plan), size + plan.response_bytes

@@ -148,7 +148,7 @@ class GrpcServer:
     def bind(self, address: str) -> int:
         """Listen on HOST:PORT or unix:PATH and return the port's number; raise StartupError if that fails.
 
-        A port that is taken on one of the host's addresses is taken.
+        A port counts as taken if it is taken on one of the host's addresses.
         """
         return self._bind(self._server, address)
 

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from ganserve_server.api.grpc.peers import cut_off
+from ganserve_server.api.grpc.peers import ConnectionCutter
 from ganserve_server.errors import DeadlineExpiredError, invalid_field
 from ganserve_server.monitoring.call_tracking import Call
 from ganserve_server.queue.callers import Caller
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from typing import TypeAlias
 
     _Waiting: TypeAlias = tuple[Caller, asyncio.Future[None], bool]  # the last for a message of a stream
@@ -54,6 +54,7 @@ class Stalls:
         self.unread: dict[Call, tuple[float, str]] = {}
         """The calls whose answers wait to be read: since when, and their peers."""
         self._watching: asyncio.TimerHandle | None = None
+        self._cutter = ConnectionCutter()
         self.cut_off = 0
         """Clients that were cut off."""
 
@@ -198,16 +199,26 @@ class Stalls:
                 self.cut_off += 1
                 _log.warning("%s: its request did not arrive within %g s", call.method, self._timeout_s)
                 call.task.cancel()
-        for call, (since, peer) in list(self.unread.items()):
+        unread = []
+        for call, (since, peer) in self.unread.items():
             if since > late:
                 break
             if not call.stalled:
                 call.stalled = True
-                self.cut_off += 1
-                closed = "its connection is closed" if cut_off(peer) else "its connection could not be closed"
-                _log.warning("%s: %s did not read its answer for %g s; %s", call.method, peer, self._timeout_s, closed)
+                unread.append((call.method, peer))
+        if unread:
+            self.cut_off += len(unread)
+            # With many connections this takes long.
+            asyncio.get_running_loop().run_in_executor(None, self._close, unread)
         if self._reading or self._streaming or self.unread:
             self._watch()
+
+    def _close(self, unread: Sequence[tuple[str, str]]) -> None:
+        """Close the connections of calls, by method and peer, whose answers nobody reads, and log each."""
+        closed = self._cutter.cut_off({peer for _, peer in unread})
+        for method, peer in unread:
+            how = "its connection is closed" if peer in closed else "its connection could not be closed"
+            _log.warning("%s: %s did not read its answer for %g s; %s", method, peer, self._timeout_s, how)
 
 
 def _note_size(message: bytes, caller: Caller) -> None:

@@ -33,8 +33,8 @@ def label_folders(tree: Tree, where: str, *, use_labels: bool, is_archive: bool)
             f"{where}/{splits.held_out[0]}"
         )
     inner = {file: path for file in tree.files if (path := _inner(splits, _parts(file))) is not None}
-    inner_folders = [path for folder in folders if (path := splits.inner(folder)) is not None]
-    around = _around(list(inner.values()), inner_folders, is_archive=is_archive)
+    inner_folders = {folder: path for folder in folders if (path := splits.inner(folder)) is not None}
+    around = _around(list(inner.values()), list(inner_folders.values()), is_archive=is_archive)
     passed_over = _passed_over(tree, splits)
     files = list(inner)
     labels = [path[around] if len(path) > around + 1 else "" for path in inner.values()]
@@ -42,7 +42,8 @@ def label_folders(tree: Tree, where: str, *, use_labels: bool, is_archive: bool)
         return Arrangement(files=files, labels=None, how="no labels", passed_over=passed_over)
     if use_labels:
         outer = next(iter(inner.values()))[:around]
-        expected = {path[around] for path in inner_folders if len(path) > around and path[:around] == outer}
+        inside = ((path, folder) for folder, path in inner_folders.items() if path[:around] == outer)
+        expected = {path[around]: "/".join(folder) for path, folder in inside if len(path) == around + 1}
         _expect_one_label_each(tree, where, dict(zip(files, labels, strict=True)), expected)
     first = next(iter(inner))
     depth = len(_parts(first)) - (len(inner[first]) - around)  # Folders around those of the labels.
@@ -86,16 +87,19 @@ def _passed_over(tree: Tree, splits: Splits) -> list[PassedOver]:
     return [*found, PassedOver(beside, "beside the folder of the training split")] if beside else found
 
 
-def _expect_one_label_each(tree: Tree, where: str, labels: dict[str, str], expected: set[str]) -> None:
-    """Check that every picture is in a folder of a label, and that every such folder has a picture."""
+def _expect_one_label_each(tree: Tree, where: str, labels: dict[str, str], expected: dict[str, str]) -> None:
+    """Check that every picture is in a folder of a label, and that every such folder has a picture.
+
+    `labels` has the label of each picture, `expected` the folder of each label.
+    """
     if first := next((file for file, label in labels.items() if not label), None):
         raise DataError(
             f"{where} holds images beside its sub-folders, such as {first}, which have no label: move them into one, "
             "or learn without labels: --data.labels ignore"
         )
-    empty = sorted(expected - set(labels.values()))
+    empty = sorted(set(expected) - set(labels.values()))
     if empty:
-        folder = next(folder for folder in tree.folders if empty[0] in folder.split("/"))
+        folder = expected[empty[0]]
         links = ", besides links to what other labels have" if tree.passed_over else ""
         raise DataError(
             f"the label {empty[0]!r} has no images: {tree.name(folder)} holds none{links}; remove the folder, or learn "

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from ganserve_training.data.label_table import read_label_table
+from ganserve_training.data.label_table import LabelTable
 from ganserve_training.data.layouts.arrangement import Arrangement
 from ganserve_training.data.layouts.tree import Tree
 from ganserve_training.data.origin import PassedOver
 
 
-def listed(tree: Tree, root: Path, table: Path, label_column: str | None = None) -> Arrangement:
+def listed(tree: Tree, root: Path, table: Path, found: LabelTable) -> Arrangement:
     """Return the files that a table of files and labels lists; a file that is not there is found bad later.
 
     Files are relative to `root`, or to the table's folder below it; else they are found by their names alone, with or
@@ -21,17 +21,16 @@ def listed(tree: Tree, root: Path, table: Path, label_column: str | None = None)
         tree: The pictures.
         root: Their place.
         table: The table.
-        label_column: Its column of labels; None: the one with a usual name.
+        found: What it lists.
     """
-    found = read_label_table(table, label_column)
     places = _Places(tree, root, table)
     files = [places.of(file) for file, _ in found.rows]
     rest = len(set(tree.files) - set(files))
     passed_over = [PassedOver(rest, f"not listed in {table.name}")] if rest else []
     return Arrangement(
         files=files,
-        labels=[label for _, label in found.rows],
-        how=f"labels from {table}",
+        labels=[label for _, label in found.rows] if found.is_labelled else None,
+        how=f"labels from {table}" if found.is_labelled else f"pictures that {table} lists",
         passed_over=[*found.passed_over, *passed_over],
         used=tuple(file for file in tree.others if (root / file) == table),
     )

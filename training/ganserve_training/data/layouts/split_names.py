@@ -28,7 +28,7 @@ class SplitName:
 
     kind: Literal["train", "held out"]
     rest: tuple[str, str]
-    """The name without that word, which the parts of one set share."""
+    """The name without that word and a lone number after it, which the parts of one set share."""
 
 
 def split_of(name: str) -> SplitName | None:
@@ -37,7 +37,8 @@ def split_of(name: str) -> SplitName | None:
     if match is None:
         return None
     kind: Literal["train", "held out"] = "train" if match["word"].lower().startswith("train") else "held out"
-    return SplitName(kind, (match["before"].lower(), match["after"].lower()))
+    after = "" if match["after"].isdigit() else match["after"].lower()  # train beside test1
+    return SplitName(kind, (match["before"].lower(), after))
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import StoredDataConfig, register_source
+from ganserve_training.data.image_decoding import CHANNEL_NAMES
 from ganserve_training.data.labels import (
     expect_label_count,
     index_label_array,
@@ -79,7 +80,14 @@ class ArrayConfig(StoredDataConfig):
                 f"{path} must hold images, uint8 [N, H, W] or [N, H, W, C], or vectors, floats [N, D] "
                 f"(got {samples.dtype} {list(samples.shape)}): scale images to 0 … 255 and store them as uint8"
             )
+        if samples.ndim == 3 and samples.shape[2] in CHANNEL_NAMES and samples.shape[1] != samples.shape[2]:
+            raise DataError(f"{path} holds one image, {list(samples.shape)}: store many, [N, H, W] or [N, H, W, C]")
         pixels, how = as_pixels(samples, str(path))
+        if pixels.ndim == 2:
+            raise DataError(
+                f"{path} holds whole numbers {list(samples.shape)}, whose rows are no square images: store vectors as "
+                'floats, array.astype("float32")'
+            )
         origin = Origin(how=how, passed_over=tuple(passed_over))
         return images_of_array(pixels, labels, names, self, str(path), origin)
 
@@ -133,8 +141,6 @@ def _labels(
             raise DataError(f"{path}: {_NAMES_KEY} must be text, [K] (got {arrays[_NAMES_KEY].dtype})")
         names = arrays[_NAMES_KEY].tolist()
     labels = arrays[key]
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
     expect_label_count(labels, count, f"{path} ({key})", str(path))
     return index_label_array(labels, f"{path} ({key})", names)
 

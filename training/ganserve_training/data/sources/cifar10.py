@@ -49,7 +49,8 @@ class Cifar10Config(StoredDataConfig):
         pixels = records[:, 1:].reshape(-1, _CHANNELS, _SIDE, _SIDE).transpose(0, 2, 3, 1)
         labels, names = index_label_array(records[:, 0], str(path), _names(files[0].parent))
         others = sorted(file.name for file in files[0].parent.glob("*.bin") if file not in files)
-        passed_over = (PassedOver(len(others), f"other batches ({', '.join(others)})"),) if others else ()
+        what = f"other batch{'' if len(others) == 1 else 'es'} ({', '.join(others)})"
+        passed_over = (PassedOver(len(others), what),) if others else ()
         origin = Origin(how=f"batches {', '.join(file.name for file in files)}", passed_over=passed_over)
         return images_of_array(np.ascontiguousarray(pixels), labels, names, self, str(path), origin)
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import OnBadFile, StoredDataConfig, register_source
-from ganserve_training.data.label_table import lists_files, read_label_table
+from ganserve_training.data.image_decoding import ENDINGS
+from ganserve_training.data.label_table import LabelTable, lists_files, read_label_table
 from ganserve_training.data.labels import index_label_array
 from ganserve_training.data.layouts.folder_tree import FolderTree
 from ganserve_training.data.layouts.listed import listed
 from ganserve_training.data.origin import Origin
 from ganserve_training.data.pixel_table import read_pixel_table
-from ganserve_training.data.sources.folder import ENDINGS, load_arranged
+from ganserve_training.data.sources.folder import load_arranged
 from ganserve_training.data.storage.array_store import images_of_array
 from ganserve_training.data.storage.pixel_values import as_pixels
 from ganserve_training.data.storage.stored_images import StoredImages
@@ -43,26 +44,26 @@ class CsvConfig(StoredDataConfig):
             DataError: There is no such file, it is damaged, or it holds neither.
         """
         path = self.existing_path("file")
-        if lists_files(path, self.label_column):
-            root = path.parent
-            tree = _tree(path, self.label_column)
-            arrangement = listed(tree, root, path, self.label_column)
+        if lists_files(path, self.label_column, with_labels=False):
+            table = read_label_table(path, self.label_column, with_labels=self.labels == "use")
+            tree = _tree(path, table)
+            arrangement = listed(tree, path.parent, path, table)
             if self.labels == "ignore":
                 arrangement = replace(arrangement, labels=None, how=f"pictures that {path} lists")
             return load_arranged(tree, arrangement, self, report)
-        table = read_pixel_table(path, self.label_column)
+        rows = read_pixel_table(path, self.label_column)
         labels, names = None, tuple[str, ...]()
-        if table.labels is not None and self.labels == "use":
-            labels, names = index_label_array(table.labels, f"{path} ({table.label_name})")
-        pixels, how = as_pixels(table.pixels, str(path))
-        labels_from = f"labels from {table.label_name}" if table.label_name else ""
-        origin = Origin(labels_from=labels_from, how=how, passed_over=table.passed_over)
+        if rows.labels is not None and self.labels == "use":
+            labels, names = index_label_array(rows.labels, f"{path} ({rows.label_name})")
+        pixels, how = as_pixels(rows.pixels, str(path))
+        labels_from = f"labels from {rows.label_name}" if rows.label_name else ""
+        origin = Origin(labels_from=labels_from, how=how, passed_over=rows.passed_over)
         return images_of_array(pixels, labels, names, self, str(path), origin)
 
 
-def _tree(path: Path, label_column: str | None) -> FolderTree:
+def _tree(path: Path, table: LabelTable) -> FolderTree:
     """Return the pictures that a table can mean: those at the paths that it gives, else all below its folder."""
-    files = [file for file, _ in read_label_table(path, label_column).rows]
+    files = [file for file, _ in table.rows]
     if all((path.parent / file).is_file() for file in files):
         return FolderTree(path.parent, sorted(files), [], [], [])
     return FolderTree.walk(path.parent, ENDINGS)

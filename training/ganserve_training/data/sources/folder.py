@@ -12,7 +12,10 @@ from pathlib import Path
 
 from ganserve_training.data.bad_files import ReportBadFiles
 from ganserve_training.data.config import OnBadFile, StoredDataConfig, existing, register_source
+from ganserve_training.data.image_decoding import ENDINGS
+from ganserve_training.data.label_table import read_label_table
 from ganserve_training.data.labels import index_labels
+from ganserve_training.data.layouts.advice import advice
 from ganserve_training.data.layouts.arrangement import Arrangement
 from ganserve_training.data.layouts.folder_tree import FolderTree
 from ganserve_training.data.layouts.label_folders import label_folders
@@ -26,10 +29,9 @@ from ganserve_training.data.storage.encoded_store import EncodedStore, Inspected
 from ganserve_training.data.storage.stored_images import StoredImages
 from ganserve_training.errors import DataError
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-"""Endings of picture files, in lower case."""
 _OTHER_SOURCES = {".parquet": "parquet", ".pq": "parquet", ".npy": "array", ".npz": "array", ".csv": "csv"}
-_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+_TORCH = (".pt", ".pth")
+"""Files of torch.save, which are zip archives, too."""
 
 
 @register_source
@@ -60,7 +62,7 @@ class FolderConfig(StoredDataConfig):
         use_labels = self.labels == "use"
         if self.labels_path is not None:
             table = existing(Path(self.labels_path).expanduser(), kind="file", option="data.labels_path")
-            arrangement = listed(tree, root, table)
+            arrangement = listed(tree, root, table, read_label_table(table))
         else:
             _expect_pictures(root, tree)
             arrangement = stylegan(tree, use_labels=use_labels) or label_folders(
@@ -102,15 +104,17 @@ class FileStore(EncodedStore):
 def _open(root: Path) -> Tree:
     if root.is_dir():
         return FolderTree.walk(root, ENDINGS)
-    if zipfile.is_zipfile(root) and ending(root.name) not in _OTHER_SOURCES:
+    if zipfile.is_zipfile(root) and ending(root.name) not in (*_OTHER_SOURCES, *_TORCH):
         return ZipTree(root, ENDINGS)
-    flag, source = f"--data.path {root}", _OTHER_SOURCES.get(ending(root.name))
+    flag, source = f"--data {root}", _OTHER_SOURCES.get(ending(root.name))
     if source:
         raise DataError(f"{flag}: must be a folder of pictures, or a zip archive of them. Add --data.source {source}.")
     if ending(root.name) == ".zip":
         raise DataError(f"{flag}: is cut off, or no zip archive. Get it again, or give a folder of pictures.")
-    unpack = " Unpack it, and give its folder." if ending(root.name) in _ARCHIVES else ""
-    raise DataError(f"{flag}: must be a folder of pictures, or a zip archive of them.{unpack}")
+    if ending(root.name) in ENDINGS:
+        raise DataError(f"{flag}: is one picture, and a GAN learns from many. Give a folder of pictures.")
+    fix = advice(root, [root.name])
+    raise DataError(f"{flag}: must be a folder of pictures, or a zip archive of them.{f' {fix}.' if fix else ''}")
 
 
 def load_arranged(
@@ -134,10 +138,5 @@ def _expect_pictures(root: Path, tree: Tree) -> None:
         return
     found: Sequence[PassedOver] = [*tree.passed_over, *by_ending(tree.others)]
     holds = f"it holds only: {', '.join(map(str, found))}" if found else "it is empty"
-    source = next((name for file in tree.others if (name := _OTHER_SOURCES.get(ending(file)))), None)
-    fix = ""
-    if source:
-        fix = f". Add --data.source {source}" + ("" if source == "parquet" else ", and give the path of one file")
-    elif any(ending(file) in _ARCHIVES for file in tree.others):
-        fix = ". Unpack the archive, or give the path of a zip archive"
-    raise DataError(f"{root} holds no images ({', '.join(ENDINGS)}): {holds}{fix}")
+    fix = advice(root, tree.others)
+    raise DataError(f"{root} holds no images ({', '.join(ENDINGS)}): {holds}{f'. {fix}' if fix else ''}")

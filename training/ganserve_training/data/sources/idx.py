@@ -63,13 +63,18 @@ class IdxConfig(StoredDataConfig):
 
 
 def _images_path(path: Path) -> Path:
+    """Return the images file at a path or in a folder, else below it, as in MNIST/raw: a training file comes first."""
     if path.is_file():
         return path
-    candidates = [path / (name + ending) for name in _IMAGES for ending in _ENDINGS]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise DataError(f"{path} holds none of {', '.join(item.name for item in candidates)}: name the images file itself")
+    for place in ("", "*/", "*/*/"):
+        for name in (*_IMAGES, "*train-images*idx[34]*", "*images*idx[34]*"):
+            found = sorted({file for ending in _ENDINGS for file in path.glob(place + name + ending) if file.is_file()})
+            sets = {file.name.removesuffix(".gz"): file for file in reversed(found)}
+            if len(sets) > 1:
+                raise DataError(f"{path} holds several sets, {', '.join(sorted(sets))}: name one, --data {found[0]}")
+            if sets:
+                return found[0]
+    raise DataError(f"{path} holds no file of images, such as {_IMAGES[0]}: name it with --data")
 
 
 def _is_other(file: Path, images: Path) -> bool:

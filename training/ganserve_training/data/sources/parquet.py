@@ -68,7 +68,9 @@ class ParquetConfig(StoredDataConfig):
         named = ", ".join(file.relative_to(root).as_posix() for file in files[:_NAMED])
         taken = f"{named} and {len(files) - _NAMED:,} more" if len(files) > _NAMED else named
         usual = (image_column, label_column) == (self.image_column, self.label_column)
-        columns = "" if usual else f", columns {image_column} and {label_column}"
+        labelled = label_column in schemas[0].names
+        taken_columns = f"columns {image_column} and {label_column}" if labelled else f"column {image_column}"
+        columns = "" if usual else f", {taken_columns}"
         origin = Origin(how=f"rows of {taken}{columns}", passed_over=tuple(passed_over))
         if self.labels == "ignore" and any(label_column not in schema.names for schema in schemas):
             return build_stored_images(store, None, (), self, report, origin)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve_training.evaluation.metric import Figure, Material, Metric
-from ganserve_training.evaluation.modes import Modes
+from ganserve_training.evaluation.modes import WITH_MODES, Modes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +72,7 @@ METRIC = Metric(
             "mode divergence", "how unevenly modes and the space between them are reached, in nats", "squared-distance"
         ),
     },
-    missing=lambda traits: "" if traits.has_modes else "data whose modes are known: ring, grid or stacked-digits",
+    missing=lambda traits: "" if traits.has_modes else f"data whose modes are known: {', '.join(WITH_MODES)}",
     by_default=lambda traits: True,  # noqa: ARG005
     position=9,
 )
