@@ -45,12 +45,14 @@ def test_stylegan3_is_exported_by_its_own_code_and_packaged(tmp_path: Path, monk
     (tmp_path / "stylegan3.pkl").write_bytes(b"weights")
     generator = nn.Module()
     generator.mapping, generator.synthesis, generator.z_dim = _Mapping(), _Synthesis(), 4
+    generator.eval()
     legacy = types.ModuleType("legacy")
     legacy.load_network_pkl = lambda _: {"G_ema": generator}  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "legacy", legacy)
     program, _ = blocks(PAGE, "python")
     exec(program.code, {})
-    (words,) = [words for block in blocks(PAGE) for words in commands(block) if words[:2] == ["ganserve", "package"]]
+    (packaging,) = [block for block in blocks(PAGE) if block.code.startswith("ganserve package")]
+    (words,) = commands(packaging)
     done = ganserve(*words[1:])
     assert done.returncode == 0, done.stderr
     assert "one sample after another" in done.stdout

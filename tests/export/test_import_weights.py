@@ -141,7 +141,7 @@ def test_a_wrong_network_is_found_by_the_numpy_form(tmp_path: Path) -> None:
     for player, name in (("generator", "synthesis.b8.conv0.weight"), ("critic", "b8.conv1.weight")):
         pair = weights.networks(weights.data(()))
         wrong = getattr(pair, player).get_parameter(name)
-        wrong.data.copy_(wrong.flip(3))
+        wrong.data = wrong.data.flip(3)  # in place, it would change the weights of the file, too
         with pytest.raises(VerificationError, match=r"differ from those of its NumPy form.*Nothing was published"):
             check_with_numpy(weights, pair, file)
 

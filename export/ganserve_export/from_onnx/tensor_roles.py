@@ -193,6 +193,19 @@ def find_output(
     return _only(graph, found or (suited if len(graph.outputs) > 1 else graph.outputs), graph.outputs, own_name, flag)
 
 
+def of_full_size(pictures: Sequence[TensorInfo]) -> list[TensorInfo]:
+    """Return the largest of outputs that are one picture at several sizes (MSG-GAN); all of them if they are not."""
+    sides = [(tensor.extents[1:3] if tensor.extents[:1] < (5,) else tensor.extents[:2]) for tensor in pictures]
+    fixed = all(len(tensor.shape) == 4 and tensor.size is not None for tensor in pictures)
+    if not fixed or len(pictures) < 2 or len(set(sides)) < len(sides):
+        return list(pictures)
+    height, width = largest = max(sides)
+    channels = {(tensor.size or 0) // (rows * columns) for tensor, (rows, columns) in zip(pictures, sides, strict=True)}
+    if len(channels) > 1 or any(height % rows or height * columns != width * rows for rows, columns in sides):
+        return list(pictures)
+    return [pictures[sides.index(largest)]]
+
+
 def label_rows(graph: ForeignGraph, name: str) -> int | None:
     """Return how many labels a graph knows, by the table or one-hot node that an input of indices leads to."""
     weights = {tensor.name: tensor for tensor in graph.model.graph.initializer}

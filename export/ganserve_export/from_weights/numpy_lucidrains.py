@@ -24,7 +24,7 @@ def mapping(weights: Weights, latents: Array, rate: float) -> Array:
         product = values @ (weights[f"net.{layer}.weight"] * np.float32(rate)).T
         values = _active(product + weights[f"net.{layer}.bias"] * np.float32(rate))
         layer += 2
-    return values
+    return np.asarray(values, np.float32)
 
 
 def synthesis(weights: Weights, styles: Array, noise: Array) -> Array:
@@ -81,7 +81,7 @@ def _score(weights: Weights, features: Array) -> Array:
             inner = _conv(_blurred(inner), weights[f"{block}downsample.1.weight"])[:, ::2, ::2]
             inner = inner + _column(weights[f"{block}downsample.1.bias"])
             aside = aside[:, ::2, ::2]
-        features = (inner + aside) / np.float32(np.sqrt(2.0))
+        features = np.asarray((inner + aside) / np.sqrt(2.0), np.float32)
         features = _attended(weights, f"attn_blocks.{level}.", features)
         level += 1
     features = _conv(features, weights["final_conv.weight"]) + _column(weights["final_conv.bias"])
@@ -100,7 +100,7 @@ def _attended(weights: Weights, name: str, features: Array) -> Array:
 
 def _normalised(weights: Weights, name: str, features: Array) -> Array:
     scaled = (features - features.mean(axis=0)) / np.sqrt(features.var(axis=0) + np.float32(1e-5))
-    return scaled * weights[f"{name}g"][0] + weights[f"{name}b"][0]
+    return np.asarray(scaled * weights[f"{name}g"][0] + weights[f"{name}b"][0], np.float32)
 
 
 def _attention(weights: Weights, name: str, features: Array) -> Array:
