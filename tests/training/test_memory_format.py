@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import platform
-import subprocess
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -78,32 +74,3 @@ def test_networks_without_convolutions_have_no_order() -> None:
     config = replace(PRESETS["ring"], data=RingConfig(count=100), **LAST)
     with pytest.raises(ConfigError, match=r"--memory-format channels-last: orders .* and these networks have none"):
         Trainer(config, load_split(config.data, "train"))
-
-
-_FREED = """
-import resource, torch
-from ganserve_training.run.allocator import keep_freed_memory
-print(keep_freed_memory())
-
-def use():
-    tensors = [torch.ones(2**22) for _ in range(6)]  # 16 MiB each
-
-use()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
-    use()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 5_000)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-@pytest.mark.parametrize(
-    ("settings", "said"), [({}, "True\nTrue\n"), ({"MALLOC_TRIM_THRESHOLD_": "0"}, "False\nFalse\n")]
-)
-def test_freed_memory_is_used_again_unless_the_environment_says_otherwise(settings: dict[str, str], said: str) -> None:
-    """120,000 pages are used; kept memory needs no new ones."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-    done = subprocess.run(
-        [sys.executable, "-c", _FREED], env={**inherited, **settings}, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == said
