@@ -150,9 +150,7 @@ def test_a_picture_that_does_not_fit_is_cut_or_refused(client: Client, tiny: Mod
     scored = actions.score(client, tiny, file, 0, fit=True)
     assert (scored.fitted, scored.images.shape) == (True, (1, 8, 8, 1))
     assert "cut and resized" in markup.scored(scored)
-    with pytest.raises(
-        InvalidRequest, match=r"picture: 'photo.jpg' is 40x20 pixels; the model takes 8x8; tick 'Cut"
-    ):
+    with pytest.raises(InvalidRequest, match=r"picture: 'photo.jpg' is 40x20 pixels; the model takes 8x8; tick 'Cut"):
         actions.score(client, tiny, file, 0, fit=False)
     rgb = actions.describe(client, "tiny-rgb/1")
     seen = actions.score(client, rgb, file, 0, fit=True)
