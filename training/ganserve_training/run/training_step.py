@@ -86,13 +86,11 @@ class Trainer:
         """The generator's moving average."""
         self._statistics = running_statistics(self.generator, self.critic)
         players, processes, penalties = config.optimisers, self.processes, config.regularisers
-        length = penalties.path_length
-        self._generator_updater = Updater(
-            self.generator.parameters(), players.generator, processes, length.lazy_interval
-        )
+        path = penalties.path_length
+        self._generator_updater = Updater(self.generator.parameters(), players.generator, processes, path.lazy_interval)
         self._critic_updater = Updater(self.critic.parameters(), players.critic, processes, penalties.lazy_interval)
         self._styled = StyledGenerator.of(self.generator, config.networks, self._noise)
-        self._path_length = self._make_path_length(PathLength(length, device)) if length.weight else None
+        self._path_length = self._make_path_length(PathLength(path, device)) if path.weight else None
 
         self.loss = config.loss
         classifier = config.networks.critic_conditioning == "classifier"
@@ -271,8 +269,7 @@ class Trainer:
         if unrolled:
             fake, asked, codes = self._draw_fakes(len(real), labels)
             scorer = self._unrolled_scorer(real, fake, labels, codes, progress)
-            needs_real = self.loss.generator_needs_real_scores or self.loss.zero_sum
-            real_scores = scorer(real, seen).scores if needs_real else None
+            real_scores = scorer(real, seen).scores if self.loss.unrolled_needs_real_scores else None
         else:
             scorer, real_scores = self._scorer(self._score, progress), None
             if self.loss.generator_needs_real_scores:
@@ -280,8 +277,8 @@ class Trainer:
                     real_scores = scorer(real, seen).scores
             fake, asked, codes = self._draw_fakes(len(real), labels)
         output = scorer(fake, seen)
-        minimised = self.loss.unrolled_generator if unrolled else self.loss.generator
-        loss = minimised(output.scores, real_scores)
+        loss_of = self.loss.unrolled_generator if unrolled else self.loss.generator
+        loss = loss_of(output.scores, real_scores)
         terms = self._heads.terms([output], asked, codes)
         added = [terms[name] for name in self._heads.names]
         return torch.stack([loss, *added]).sum(), [item.detach() for item in (loss, *added)]
