@@ -2,10 +2,11 @@
 
     python benchmarks/mode_coverage/run.py best           the presets ring, grid, stacked-digits and stacked-mnist
     python benchmarks/mode_coverage/run.py literature     from minimax to RpGAN + R1 + R2, with the same small networks
+    python benchmarks/mode_coverage/run.py unrolled       the ring with 0, 1, 5 and 10 unrolled steps, as published
     python benchmarks/mode_coverage/run.py stacked        stacked digits: DCGAN, WGAN-GP, PacGAN, R3GAN's ablation
     python benchmarks/mode_coverage/run.py stacked-mnist  stacked MNIST: the same and unrolling, in the papers' order
       [--data ring|grid|stacked-digits|stacked-mnist]... [--methods NAME]... [--trials 5] [--processes 2]
-      [--out RESULTS.json]
+      [--share 0.1] [--out RESULTS.json]
 
 Protocol: PacGAN's (Lin et al. 2018), see README.md. Trial i trains with `ganserve_training.train` and seed i in one
 process of one thread, then draws 2,500 samples (1,000 modes: 26,000) from the averaged generator. Results are
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from ganserve_training.config import TrainConfig
     from ganserve_training.evaluation.metrics.mode_coverage import ModeCoverage
 
 HERE = Path(__file__).parent
@@ -41,12 +43,12 @@ DRAW_SEED = 40_000_003  # far from the trials' seeds
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", choices=("best", "literature", "stacked", "stacked-mnist"))
+    parser.add_argument("suite", choices=("best", "literature", "unrolled", "stacked", "stacked-mnist"))
     parser.add_argument("--data", nargs="+", choices=tuple(SAMPLES))
     parser.add_argument("--methods", nargs="+", help="rows to run")
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--steps", type=int, help="in place of each method's own number, for a short trial")
+    parser.add_argument("--share", type=float, default=1.0, help="share of each method's steps, for short trials")
     parser.add_argument("--out", type=Path, help="default: results/SUITE.json beside this file")
     arguments = parser.parse_args()
     out = arguments.out or HERE / "results" / f"{arguments.suite}.json"
@@ -54,7 +56,7 @@ def main() -> None:
     results: list[dict[str, Any]] = json.loads(out.read_text())["trials"] if out.exists() else []
     jobs = [
         job
-        for job in _jobs(arguments.suite, arguments.trials, arguments.steps)
+        for job in _jobs(arguments.suite, arguments.trials, arguments.share)
         if (not arguments.data or job["data"] in arguments.data)
         and (not arguments.methods or job["method"] in arguments.methods)
         and not any(_key(job) == _key(result) for result in results)
@@ -69,12 +71,12 @@ def main() -> None:
     print(table(results))
 
 
-def _jobs(suite: str, trials: int, steps: int | None) -> list[dict[str, Any]]:
+def _jobs(suite: str, trials: int, share: float) -> list[dict[str, Any]]:
     from methods import SUITES
 
     methods = SUITES[suite]()
     return [
-        {"suite": suite, "method": method.name, "data": data, "seed": seed, "steps": steps or config.steps}
+        {"suite": suite, "method": method.name, "data": data, "seed": seed, "steps": round(config.steps * share)}
         for seed in range(trials)
         for method in methods
         for data, config in method.configs.items()
@@ -91,7 +93,7 @@ def run_trial(job: dict[str, Any]) -> dict[str, Any]:
     from ganserve_training.evaluation.modes import modes_of
 
     method = next(item for item in SUITES[job["suite"]]() if item.name == job["method"])
-    config = replace(method.configs[job["data"]], seed=job["seed"], steps=job["steps"])
+    config = _shortened(replace(method.configs[job["data"]], seed=job["seed"]), job["steps"])
     result, modes = dict(job), modes_of(config.data)
     assert modes is not None
     if method.draw is not None:
@@ -107,6 +109,12 @@ def run_trial(job: dict[str, Any]) -> dict[str, Any]:
         model = load_trained(run, "latest")
         samples = draw_samples(model.generator, model.prior, model.data, None, SAMPLES[job["data"]], DRAW_SEED)
     return result | _figures(mode_coverage(samples, modes)) | seconds
+
+
+def _shortened(config: TrainConfig, steps: int) -> TrainConfig:
+    """Return a run of that many steps whose values fall over the same share of it."""
+    burn_in = max(1, round(config.schedule.burn_in_steps * steps / config.steps))
+    return replace(config, steps=steps, schedule=replace(config.schedule, burn_in_steps=burn_in))
 
 
 def _figures(coverage: ModeCoverage) -> dict[str, Any]:

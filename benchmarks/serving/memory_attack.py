@@ -36,6 +36,7 @@ from stubs import OPTIONS
 from tiny_packages import TinyModel, build_tiny_package
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
     from multiprocessing.synchronize import Event
 
 GOAL_TIMES = 10.0
@@ -105,6 +106,12 @@ def many_connections(address: str, over: Event) -> None:
 ATTACKS = (unread_answers, unread_streams, half_uploads, many_labels, large_requests, many_connections)
 
 
+def check_running(process: BaseProcess) -> None:
+    """Raise RuntimeError if a process has failed by itself; one that the server cut off may have ended."""
+    if process.exitcode:
+        raise RuntimeError(f"{process.name} ended by itself with {process.exitcode}: nothing was attacked")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each attack")
@@ -146,12 +153,11 @@ async def attack(pid: int, address: str, seconds: float) -> dict[str, dict[str, 
         rounds["quiet"] = await good_client(pid, stub, seconds)
         for run in ATTACKS:
             over = context.Event()
-            process = context.Process(target=run, args=(address, over), daemon=True)
+            process = context.Process(target=run, args=(address, over), name=run.__name__, daemon=True)
             process.start()
             await asyncio.sleep(2)  # the process begins
             rounds[run.__name__] = await good_client(pid, stub, seconds)
-            if process.exitcode:
-                raise RuntimeError(f"{run.__name__} ended by itself with {process.exitcode}: nothing was attacked")
+            check_running(process)
             over.set()
             await asyncio.to_thread(process.join, 20)
             process.kill()

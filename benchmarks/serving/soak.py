@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from caller_fairness import flood
 from common import HERE, machine, memory_mib
-from memory_attack import half_uploads, large_requests, many_connections, many_labels, unread_answers, unread_streams
+from memory_attack import ATTACKS as MEMORY_ATTACKS
+from memory_attack import check_running
 from packages import write_generator_package
 from reload import publish
 
@@ -43,7 +44,6 @@ from stubs import OPTIONS
 from tiny_packages import TinyModel, build_tiny_package
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
     from multiprocessing.synchronize import Event
 
 MOST_GROWTH = 0.05
@@ -176,16 +176,7 @@ def crowd(address: str, over: Event) -> None:
     flood(address, 1400, 4, multiprocessing.get_context("spawn").Event(), over, "tiny")
 
 
-ATTACKS = (
-    unread_answers,
-    unread_streams,
-    half_uploads,
-    many_labels,
-    large_requests,
-    many_connections,
-    growing,
-    crowd,
-)
+ATTACKS = (*MEMORY_ATTACKS, growing, crowd)
 
 
 async def attacks(address: str, over: asyncio.Event) -> None:
@@ -196,18 +187,12 @@ async def attacks(address: str, over: asyncio.Event) -> None:
         process.start()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), _ATTACK_S)
-        _check_running(process)
+        check_running(process)
         done.set()
         await asyncio.to_thread(process.join, 5)
         process.kill()
         if over.is_set():
             return
-
-
-def _check_running(process: BaseProcess) -> None:
-    """Raise RuntimeError if a process has failed by itself; one that the server cut off may have ended."""
-    if process.exitcode:
-        raise RuntimeError(f"{process.name} ended by itself with {process.exitcode}: nothing was attacked")
 
 
 def vanish(address: str, _over: Event) -> None:
@@ -230,7 +215,7 @@ async def vanishing_clients(address: str, over: asyncio.Event) -> int:
         process.start()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), 4)
-        _check_running(process)
+        check_running(process)
         process.kill()
         await asyncio.to_thread(process.join)
         count += 1

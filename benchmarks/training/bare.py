@@ -1,10 +1,18 @@
-"""Train with loops written by hand in plain PyTorch, as in a researcher's script."""
+"""Train with loops written by hand in plain PyTorch, as in a researcher's script.
+
+    python benchmarks/training/bare.py PRESET --threads 1
+
+It reads a number of steps from each line of its input, takes them, and prints their CPU time and wall time in seconds.
+"""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import copy
 import math
+import sys
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ganserve_training import PRESETS
 from ganserve_training.data import load_split, to_network
 from ganserve_training.networks import build_networks
 
@@ -83,19 +92,21 @@ class BareLoop:
         indices = indices.to(self.device)
         return self.samples[indices], None if self.labels is None else self.labels[indices]
 
-    def relativistic(self) -> None:
-        """Train a step of RpGAN + R1 + R2, annealed along half a cosine, with an averaged generator."""
+    def annealed(self) -> float:
+        """Set the learning rates of this step; return how far values have moved from their start to their end."""
         config = self.config
-        generator_adam, critic_adam = self.optimisers
         passed = min(1.0, self.seen / self.batch / config.schedule.burn_in_steps)
         weight = 0.5 - 0.5 * math.cos(math.pi * passed)
-        gammas = [
-            g.start + (g.end - g.start) * weight for g in (config.regularisers.r1_gamma, config.regularisers.r2_gamma)
-        ]
-        rates = [
-            p.learning_rate.start + (p.learning_rate.end - p.learning_rate.start) * weight
-            for p in (config.optimisers.generator, config.optimisers.critic)
-        ]
+        for adam, player in zip(self.optimisers, (config.optimisers.generator, config.optimisers.critic), strict=True):
+            rate = player.learning_rate
+            adam.param_groups[0]["lr"] = rate.start + (rate.end - rate.start) * weight
+        return weight
+
+    def relativistic(self) -> None:
+        """Train a step of RpGAN + R1 + R2, annealed along half a cosine, with an averaged generator."""
+        regularisers, weight = self.config.regularisers, self.annealed()
+        generator_adam, critic_adam = self.optimisers
+        gammas = [g.start + (g.end - g.start) * weight for g in (regularisers.r1_gamma, regularisers.r2_gamma)]
         real, labels = self.next_batch()
         both_labels = None if labels is None else torch.cat([labels, labels])
         with torch.no_grad():
@@ -109,7 +120,6 @@ class BareLoop:
         loss = loss + gammas[0] / 2 * real_norms.mean() + gammas[1] / 2 * fake_norms.mean()
         critic_adam.zero_grad()
         loss.backward()
-        critic_adam.param_groups[0]["lr"] = rates[1]
         critic_adam.step()
 
         self.critic.requires_grad_(False)
@@ -119,13 +129,13 @@ class BareLoop:
         loss = F.softplus(real_scores - self.call("critic", fake, labels)).mean()
         generator_adam.zero_grad()
         loss.backward()
-        generator_adam.param_groups[0]["lr"] = rates[0]
         generator_adam.step()
         self.critic.requires_grad_(True)
         self.follow()
 
     def classic(self) -> None:
         """Train a step of DCGAN: modified minimax, real and generated samples in separate batches."""
+        self.annealed()
         generator_adam, critic_adam = self.optimisers
         real, labels = self.next_batch()
         with torch.no_grad():
@@ -154,3 +164,20 @@ class BareLoop:
             ours.lerp_(theirs, weight)
         for ours, theirs in zip(self.average.buffers(), self.generator.buffers(), strict=True):
             ours.copy_(theirs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset", choices=sorted(PRESETS))
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    loop = BareLoop(PRESETS[arguments.preset])
+    for line in sys.stdin:
+        cpu, wall = time.process_time(), time.perf_counter()
+        loop.run(int(line))
+        print(time.process_time() - cpu, time.perf_counter() - wall, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,12 @@
 """Compare the samples/s of `ganserve train` with those of a bare loop.
 
-    python benchmarks/training/speed.py [--presets digits dcgan-32] [--rounds 4] [--steps 600] [--threads 1] [--json F]
+    python benchmarks/training/speed.py [--presets digits mnist dcgan] [--rounds 4] [--steps 200] [--json FILE]
 
 Ours: a run of `ganserve_training.train` with the preset's log, pictures, checkpoints and diagnosis. Bare: bare.py, the
-same networks, losses, penalties, optimisers and average on the same data. They take turns of 20 steps, so that other
-programs affect both alike: on a shared machine the same work may take 1.4 times as much CPU time a minute later. A
-round is `--steps` steps of each, after a round of warm-up. The ratio is that of all rounds together, with the error of
-their mean.
+same networks, losses, penalties, optimisers and average on the same data, in a process of its own. They take turns of
+20 steps, so that other programs affect both alike: on a shared machine the same work may take 1.4 times as much CPU
+time a minute later. A round is `--steps` steps of each, after a round of warm-up. The ratio is that of all rounds
+together, with the error of their mean.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ import argparse
 import io
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import torch
-from bare import BareLoop
 from rich.console import Console
 
 from ganserve_training import PRESETS, train
 from ganserve_training.run.training_step import Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 _BLOCK = 20
@@ -48,13 +50,19 @@ class Clock:
     def since(self, earlier: Clock) -> Clock:
         return Clock(self.cpu - earlier.cpu, self.wall - earlier.wall)
 
+    def plus(self, other: Clock) -> Clock:
+        return Clock(self.cpu + other.cpu, self.wall + other.wall)
+
 
 class Alternation:
-    """Run blocks of the bare loop between the steps of a run, and time both."""
+    """Let the bare loop run blocks between the steps of a run, and time both.
 
-    def __init__(self, bare: Callable[[int], object], steps: int) -> None:
+    `bare` takes a number of steps and returns their times.
+    """
+
+    def __init__(self, bare: Callable[[int], Clock], steps: int) -> None:
         self._bare, self._steps, self._taken = bare, steps, 0
-        self._began, self._theirs = Clock.now(), Clock()
+        self._began, self._waited, self._theirs = Clock.now(), Clock(), Clock()
         self.rounds: list[tuple[Clock, Clock]] = []
         """Times of ours and of the bare loop in each round."""
 
@@ -63,19 +71,37 @@ class Alternation:
         if self._taken % min(_BLOCK, self._steps):
             return
         began = Clock.now()
-        self._bare(min(_BLOCK, self._steps))
-        theirs = Clock.now().since(began)
-        self._theirs = Clock(self._theirs.cpu + theirs.cpu, self._theirs.wall + theirs.wall)
+        self._theirs = self._theirs.plus(self._bare(min(_BLOCK, self._steps)))
+        self._waited = self._waited.plus(Clock.now().since(began))
         if self._taken % self._steps == 0:
-            self.rounds.append((Clock.now().since(self._began).since(self._theirs), self._theirs))
-            self._began, self._theirs = Clock.now(), Clock()
+            self.rounds.append((Clock.now().since(self._began).since(self._waited), self._theirs))
+            self._began, self._waited, self._theirs = Clock.now(), Clock(), Clock()
+
+
+@contextmanager
+def bare_process(preset: str, threads: int) -> Iterator[Callable[[int], Clock]]:
+    """Start bare.py; yield a function that lets it take steps and returns their times."""
+    script = [sys.executable, str(Path(__file__).with_name("bare.py")), preset, "--threads", str(threads)]
+    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def run(steps: int) -> Clock:
+            print(steps, file=process.stdin, flush=True)
+            cpu, wall = process.stdout.readline().split()
+            return Clock(float(cpu), float(wall))
+
+        try:
+            yield run
+        finally:
+            process.stdin.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", nargs="+", default=["digits", "dcgan-32"], choices=sorted(PRESETS))
+    parser.add_argument("--presets", nargs="+", default=["digits", "mnist", "dcgan"], choices=sorted(PRESETS))
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=600, help=f"steps in each round, a multiple of {_BLOCK}")
+    parser.add_argument("--steps", type=int, default=200, help=f"steps in each round, a multiple of {_BLOCK}")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -97,7 +123,6 @@ def main() -> None:
 
 def compare(name: str, rounds: int, steps: int, threads: int) -> dict[str, Any]:
     config = PRESETS[name]
-    alternation = Alternation(BareLoop(config).run, steps)
     run_step = Trainer.run_step
 
     def run_and_alternate(trainer: Trainer) -> Any:
@@ -105,8 +130,14 @@ def compare(name: str, rounds: int, steps: int, threads: int) -> dict[str, Any]:
         alternation.step_done()
         return measures
 
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(Trainer, "run_step", run_and_alternate):
-        longer = replace(config, steps=(rounds + 1) * steps)
+    with (
+        bare_process(name, threads) as bare,
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.object(Trainer, "run_step", run_and_alternate),
+    ):
+        alternation = Alternation(bare, steps)
+        looks = replace(config.diagnosis, every_steps=config.look_interval)  # as often as in the whole run
+        longer = replace(config, steps=(rounds + 1) * steps, diagnosis=looks)
         train(longer, Path(folder) / "run", device="cpu", threads=threads, console=Console(file=io.StringIO()))
     measured = alternation.rounds[1:]  # the first warms both up
     samples = rounds * steps * config.batch_size

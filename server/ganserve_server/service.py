@@ -233,18 +233,18 @@ class GanService:
         files = None
         if plan.encoding in FORMATS:
             with part("encode", {"ganserve.encoding": FORMATS[plan.encoding].name, "ganserve.samples": count}):
-                files = await self._files(plan, work, drawn)
+                files = await self._files(plan, work, drawn, options.caller)
         if count <= _ON_LOOP_SAMPLES and count * plan.bytes_per_sample < _OFF_LOOP_BYTES:
             response = gan_service_pb2.SampleResponse()
             set_sample_response(response, model, plan, work, drawn, files)
             return response
         return await asyncio.to_thread(serialised_answer, model, plan, work, drawn, files, chunk=chunk)
 
-    async def _files(self, plan: SamplePlan, work: GeneratorWork, drawn: Drawn) -> list[bytes]:
+    async def _files(self, plan: SamplePlan, work: GeneratorWork, drawn: Drawn, caller: str) -> list[bytes]:
         """Return the picture files of samples, marked unless the plan says otherwise."""
-        marks = plan.marks
+        marks, threads = plan.marks, self._threads.of(caller)
         if marks is None:
-            return await encoded_files(self._threads, drawn.samples, plan.encoding)
+            return await encoded_files(threads, drawn.samples, plan.encoding)
         labels = [label for part in drawn.labels for label in part.tolist()]
         latents = [latent for part in drawn.latents for latent in part] if work.latents is not None else None
         given_w = None if work.style is None else work.style.w
@@ -257,7 +257,7 @@ class GanService:
                 None if given_w is None else given_w[place],
             )
 
-        return await encoded_files(self._threads, drawn.samples, plan.encoding, xmp, marks.signed)
+        return await encoded_files(threads, drawn.samples, plan.encoding, xmp, marks.signed)
 
     async def _score(
         self, request: gan_service_pb2.ScoreRequest, options: QueueOptions, account: Account, request_bytes: int
@@ -271,7 +271,7 @@ class GanService:
             if not options.bulk:  # streams hold their memory from the start
                 account.hold(plan.decoded_bytes)
             async with self._decoded_budgets[plan.priority].reserved(plan.decoded_bytes):
-                samples = await self._samples(model, plan)
+                samples = await self._samples(model, plan, options.caller)
                 async with within_quota(len(samples), wait=options.bulk):
                     scored = await score(model, samples, plan.labels, options, ranked=True)
         if len(scored.scores) > _ON_LOOP_SAMPLES:
@@ -282,13 +282,13 @@ class GanService:
             set_typicality(response, model.info, scored.typicality)
         return response
 
-    async def _samples(self, model: Model, plan: ScorePlan) -> NDArray[np.generic]:
+    async def _samples(self, model: Model, plan: ScorePlan, caller: str) -> NDArray[np.generic]:
         """Return the samples [N, ...] of a plan in the model's type."""
         info = model.info
         if plan.files:
-            field = "samples.images.files"
+            field, threads = "samples.images.files", self._threads.of(caller)
             with part("decode", {"ganserve.samples": len(plan.files)}):
-                return await decoded_images(self._threads, plan.files, plan.encoding, info.sample_shape, field)
+                return await decoded_images(threads, plan.files, plan.encoding, info.sample_shape, field)
         assert plan.samples is not None, "a plan has samples or files"
         if plan.samples.dtype == info.sample_dtype:
             return plan.samples

@@ -12,7 +12,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
+from foreign_styles import rosinality_critic, rosinality_generator
+from ganserve._commands import commands as ganserve_commands
 from isolated import obstacle, run_isolated
 from tiny_packages import build_tiny_package
 from tiny_runs import TINY_FLAGS
@@ -21,6 +24,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif(bool(obstacle()), reason=f"no namespaces here: {obstacle()}")
+
+EVERYWHERE = {
+    *("serve", "models", "sample", "score", "verify", "bench", "doctor", "completion", "ui"),
+    *("train", "export-onnx", "evaluate", "report", "package", "import", "generate", "score-bulk", "token"),
+}
+"""The commands that these tests run."""
 
 # Commands that use a server begin with one: the network of their namespace is empty.
 _WITH_SERVER = """
@@ -87,8 +96,13 @@ def test_onnxruntime_is_silent_wherever_we_load_it() -> None:
         assert said.stdout == "1 False\n"
 
 
+def test_no_command_is_left_out() -> None:
+    assert set(ganserve_commands()) == EVERYWHERE
+
+
 @pytest.mark.slow
-def test_serving_and_calling_are_silent(places: dict[str, Path]) -> None:
+@pytest.mark.parametrize("flags", ["", "--processes 2"])
+def test_serving_and_calling_are_silent(places: dict[str, Path], flags: str) -> None:
     build_tiny_package(places["work"] / "models")
     commands = "\n".join(
         f'"$0" -m ganserve {command}'
@@ -96,12 +110,13 @@ def test_serving_and_calling_are_silent(places: dict[str, Path]) -> None:
             "models",
             "sample --count 4 --label 1 --out samples.png",
             "score samples.png --label 1",
+            "verify samples.png",
             "bench --duration-s 1 --concurrency 2",
             "doctor || true",
             "completion bash",
         )
     )
-    assert_silent(["bash", "-c", _WITH_SERVER.format(commands=commands, flags=""), sys.executable], places)
+    assert_silent(["bash", "-c", _WITH_SERVER.format(commands=commands, flags=flags), sys.executable], places)
     assert sorted(path.name for path in places["work"].iterdir()) == ["models", "samples.png", "served"]
     assert list(places["temporary"].iterdir()) == []
 
@@ -112,6 +127,22 @@ def test_openvino_is_silent(places: dict[str, Path]) -> None:
     commands = '"$0" -m ganserve sample --count 4 --label 1 --out samples.png'
     served = _WITH_SERVER.format(commands=commands, flags="--provider openvino")
     assert_silent(["bash", "-c", served, sys.executable], places)
+    assert list(places["temporary"].iterdir()) == []
+
+
+@pytest.mark.slow
+def test_bulk_jobs_and_tokens_are_silent(places: dict[str, Path]) -> None:
+    build_tiny_package(places["work"] / "models")
+    ganserve = (sys.executable, "-m", "ganserve")
+    for command in (
+        ("generate", "--count", "8", "--out", "samples"),
+        ("score-bulk", "samples", "--out", "scores"),
+        ("token", "new", "app", "--role", "sample"),
+        ("token", "list"),
+        ("token", "revoke", "app"),
+    ):
+        assert_silent([*ganserve, *command], places)
+    assert sorted(path.name for path in places["work"].iterdir()) == ["identities.toml", "models", "samples", "scores"]
     assert list(places["temporary"].iterdir()) == []
 
 
@@ -134,6 +165,8 @@ def test_training_and_export_are_silent(places: dict[str, Path]) -> None:
         "--labels",
         "0,1,2,3,4,5,6,7,8,9",
     )
+    checkpoint = {"g_ema": rosinality_generator(16, (8, 8, 4)), "d": rosinality_critic(16, (8, 8, 4))}
+    torch.save({**checkpoint, "g": checkpoint["g_ema"]}, places["work"] / "weights.pt")
     for command in (
         train,
         ("export-onnx", "runs/digits", "--out", "models/digits"),
@@ -141,9 +174,10 @@ def test_training_and_export_are_silent(places: dict[str, Path]) -> None:
         ("evaluate", "models/digits", "--samples", "50"),
         ("report", "runs/digits"),
         foreign,
+        ("import", "weights.pt", "--out", "models/imported"),
     ):
         assert_silent([*ganserve, *command], places)
-    assert sorted(path.name for path in places["work"].iterdir()) == ["models", "runs"]
+    assert sorted(path.name for path in places["work"].iterdir()) == ["models", "runs", "weights.pt"]
 
 
 @pytest.mark.slow

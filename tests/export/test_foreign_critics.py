@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from google.protobuf import json_format
+from torch import nn
 
 from foreign_graphs import (
     FLOAT,
@@ -242,3 +243,40 @@ def test_the_command(tmp_path: Path, generator: Path, capsys: pytest.CaptureFixt
     result = json.loads(capsys.readouterr().out)
     assert (result["version"], result["critic"], result["calibration"]) == (2, None, None)
     assert result["generator"]["batch_sizes"] == [1, 3, 64]
+
+
+class _Planes(nn.Module):
+    """A conditional pair of which both take labels as constant channels [N, 3, H, W] beside latents or images."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self.make = nn.Conv2d(3 + first, 3 if first == Z else 1, 1)
+        self.is_generator = first == Z
+
+    def forward(self, values: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        if self.is_generator:
+            values = values.expand(-1, -1, 4, 4)
+            return torch.tanh(self.make(torch.cat([values, label], dim=1)))
+        return self.make(torch.cat([values, label], dim=1)).mean(dim=(1, 2, 3))
+
+
+def test_labels_as_planes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    generator, critic = _Planes(Z).eval(), _Planes(3).eval()
+    planes = torch.zeros(2, 3, 4, 4)
+    files = (
+        export(generator, tmp_path / "g.onnx", torch.randn(2, Z, 1, 1), planes),
+        export(critic, tmp_path / "d.onnx", torch.randn(2, 3, 4, 4), planes),
+    )
+    options = {"label_names": ABC, "critic_samples": "values", "layout": "nchw"}
+    packaged = wrap(tmp_path, *files, **options)
+    assert "label float32 [batch, 3, 4, 4] (planes)" in packaged.generator_is
+    assert "(planes)" in packaged.critic_is
+    one_hot = torch.eye(3)[LABELS][:, :, None, None].expand(-1, -1, 4, 4)
+    with torch.no_grad():
+        images = generator(torch.from_numpy(LATENTS)[:, :, None, None], one_hot)
+    (ours,) = run(packaged, latents=LATENTS, labels=LABELS)
+    assert_same_pixels(ours, levels(images.numpy()))
+    with torch.no_grad():
+        expected = critic(torch.from_numpy(ours.transpose(0, 3, 1, 2) / np.float32(127.5) - 1), one_hot)
+    np.testing.assert_allclose(run(packaged, "critic.onnx", samples=ours, labels=LABELS)[0], expected, atol=1e-5)

@@ -31,6 +31,7 @@ from foreign_graphs import (
 )
 from foreign_packages import ABC, LABELS, LATENTS, NCHW, assert_same_pixels, by_table, levels, manifest, run, wrap
 from ganserve.v1 import model_spec_pb2
+from ganserve_export.errors import ExportError
 from ganserve_export.package.onnx_graphs import precision_of
 from ganserve_server.engine import onnx_files
 
@@ -227,3 +228,27 @@ def test_resizes_of_old_operator_sets(tmp_path: Path, opset: int) -> None:
     assert manifest(packaged).generator.opset == 11
     raw = ort.InferenceSession(file).run(None, {"z": LATENTS[..., None, None]})[0]
     assert_same_pixels(run(packaged, latents=LATENTS)[0], levels(raw))
+
+
+def _scales(file: Path, sides: tuple[int, ...]) -> Path:
+    """Write a generator of the same image in several sizes, the last one from `flat` as it is."""
+    nodes, constants, outputs = [node("MatMul", "z w", "flat")], {"w": weight(Z, 48)}, {}
+    for side in sides:
+        size = 3 * side * side
+        constants |= {f"end{side}": np.array([size]), f"shape{side}": np.array([-1, 3, side, side])}
+        nodes += [
+            node("Slice", f"flat zero end{side} one", f"cut{side}"),
+            node("Tanh", f"cut{side}", f"t{side}"),
+            node("Reshape", f"t{side} shape{side}", f"img{side}"),
+        ]
+        outputs[f"img{side}"] = (FLOAT, ["n", 3, side, side])
+    constants |= {"zero": np.array([0]), "one": np.array([1])}
+    return save(file, nodes, {"z": (FLOAT, ["n", Z])}, outputs, constants)
+
+
+def test_the_largest_of_several_sizes_is_the_image(tmp_path: Path) -> None:
+    packaged = wrap(tmp_path, _scales(tmp_path / "g.onnx", (1, 2, 4)), layout="nchw")
+    (samples,) = run(packaged, latents=LATENTS)
+    assert_same_pixels(samples, levels(tanh_nchw_values(LATENTS)))
+    with pytest.raises(ExportError, match="Say which: --output NAME"):
+        wrap(tmp_path, _scales(tmp_path / "g.onnx", (3, 4)), layout="nchw")

@@ -11,10 +11,20 @@ import pytest
 import torch
 
 from commands import ganserve
-from foreign_styles import LATENT, W, ada_critic, ada_generator, low_pass, rosinality_critic, rosinality_generator
-from ganserve_export.errors import ExportError, VerificationError
-from ganserve_export.from_weights import import_weights, numpy_stylegan2
-from ganserve_export.from_weights.import_weights import TOLERANCE, check_with_numpy, read_weights
+from foreign_styles import (
+    LATENT,
+    W,
+    ada_critic,
+    ada_generator,
+    low_pass,
+    lucidrains_checkpoint,
+    rosinality_critic,
+    rosinality_generator,
+)
+from ganserve_export.errors import BadUsageError, ExportError, VerificationError
+from ganserve_export.from_weights import as_run, import_weights, numpy_lucidrains, numpy_stylegan2
+from ganserve_export.from_weights.import_weights import TOLERANCE, check_with_numpy
+from ganserve_export.from_weights.read_weights import read_weights
 from ganserve_training import load_trained
 from image_files import random_pixels, write_folder
 from persisted_modules import network_pickle
@@ -64,6 +74,53 @@ def test_checkpoints_of_rosinality_become_our_networks(tmp_path: Path) -> None:
     assert torch.equal(converted.generator["mapping.w_avg"], torch.arange(8.0))
 
 
+@pytest.mark.parametrize("no_const", [False, True])
+def test_checkpoints_of_lucidrains_become_networks_of_their_own(tmp_path: Path, no_const: bool) -> None:
+    file = tmp_path / "model_5.pt"
+    held = lucidrains_checkpoint(no_const=no_const)
+    torch.save({"GAN": held, "version": "1.9.0"}, file)
+    weights = read_weights(file, with_critic=True)
+    pair = weights.networks(weights.data(()))
+    assert check_with_numpy(weights, pair, file) < TOLERANCE / 10
+    assert "16x16 RGB, latent 8, w 3 x 8, lr_mlp 0.1 (its default" in weights.describe()
+    # The averaged networks, not the trained ones; real images score low in that code's hinge loss.
+    assert torch.equal(pair.generator.synthesis.blocks[1].conv1.weight, held["GE.blocks.1.conv1.weight"])
+    assert pair.critic.sign == -1.0
+    # Noise is one image for all layers; zero is the middle of its range.
+    w = pair.generator.map(torch.ones(1, 8))[:, None].expand(-1, 3, -1)
+    noise = torch.randn(1, 1, 16, 16)
+    images = [pair.generator.synthesis(w, [noise * factor]) for factor in (0.0, 1.0)]
+    assert (images[0] - images[1]).abs().max() > 1e-3
+    (tmp_path / ".config.json").write_text('{"lr_mlp": 0.01}')
+    assert "lr_mlp 0.01 (from .config.json)" in read_weights(file, with_critic=True).describe()
+    (tmp_path / ".config.json").write_text('{"lr_mlp": "fast"}')
+    with pytest.raises(ExportError, match=r"lr_mlp in .* is 'fast', expected a positive number"):
+        read_weights(file, with_critic=True)
+
+
+def test_other_checkpoints_of_lucidrains_are_refused_in_plain_words(tmp_path: Path) -> None:
+    file = tmp_path / "model_5.pt"
+    held = lucidrains_checkpoint()
+    kinds = {
+        r"quantises features \(fq_layers\)": held | {"D.quantize_blocks.0.fn.embed": torch.ones(2)},
+        r"generator has no blocks\.1\.to_style2\.bias": {
+            name: value for name, value in held.items() if name != "GE.blocks.1.to_style2.bias"
+        },
+        r"generator has extra\.weight": held | {"GE.extra.weight": torch.ones(2)},
+        "another filter than": held | {"GE.blocks.0.to_rgb.upsample.1.f": torch.ones(3)},
+        "holds no critic": {name: value for name, value in held.items() if not name.startswith("D.")},
+        "other weights imply": held | {"GE.blocks.2.conv2.weight": torch.ones(4, 40, 3, 3)},
+    }
+    for words, tensors in kinds.items():
+        torch.save({"GAN": tensors, "version": "1.9.0"}, file)
+        with pytest.raises(ExportError, match=words):
+            import_weights.import_weights(file, tmp_path / "models" / "faces")
+    torch.save({"GAN": held, "version": "1.9.0"}, file)
+    with pytest.raises(BadUsageError, match="ganserve serves and does not train"):
+        as_run.import_as_run(file, tmp_path / "run", "digits")
+    assert not (tmp_path / "run").exists()
+
+
 def test_numpy_form_does_what_the_definition_says() -> None:
     """Against a transposed convolution and a filter of torch: the doubling layer, whose flips are easy to get wrong."""
     random = torch.Generator().manual_seed(0)
@@ -84,7 +141,7 @@ def test_a_wrong_network_is_found_by_the_numpy_form(tmp_path: Path) -> None:
     for player, name in (("generator", "synthesis.b8.conv0.weight"), ("critic", "b8.conv1.weight")):
         pair = weights.networks(weights.data(()))
         wrong = getattr(pair, player).get_parameter(name)
-        wrong.data.copy_(wrong.flip(3))
+        wrong.data = wrong.data.flip(3)  # in place, it would change the weights of the file, too
         with pytest.raises(VerificationError, match=r"differ from those of its NumPy form.*Nothing was published"):
             check_with_numpy(weights, pair, file)
 
@@ -145,8 +202,8 @@ def test_other_networks_are_refused_in_plain_words(tmp_path: Path, kind: str) ->
 
 def test_other_checkpoints_are_refused_in_plain_words(tmp_path: Path) -> None:
     file = tmp_path / "model.pt"
-    torch.save({"GAN": {"S.net.0.weight": torch.ones(2, 2)}, "version": "1.9.0"}, file)
-    with pytest.raises(ExportError, match=r"lucidrains/stylegan2-pytorch.*bilinear.*ganserve package"):
+    torch.save({"GAN": {"SE.net.0.weight": torch.ones(2, 2)}, "version": "0.4.0"}, file)
+    with pytest.raises(ExportError, match=r"lucidrains/stylegan2-pytorch before version 1\.1"):
         read_weights(file, with_critic=True)
     torch.save({"model": torch.ones(2), "epoch": 3}, file)
     with pytest.raises(ExportError, match="holds a dictionary of model, epoch, no generator"):
@@ -189,6 +246,31 @@ def test_the_command_publishes_a_package_with_w_and_critic(tmp_path: Path) -> No
 
     again = session.run(None, feed | {"w": used, "w_given": np.ones(3, np.float32)})
     np.testing.assert_array_equal(again[0], samples)  # bit for bit
+
+
+@pytest.mark.slow
+def test_the_command_publishes_lucidrains_networks(tmp_path: Path) -> None:
+    file = tmp_path / "model_5.pt"
+    held = lucidrains_checkpoint()
+    torch.save({"GAN": held, "version": "1.9.0"}, file)
+    done = ganserve("import", file, "--out", tmp_path / "models" / "faces")
+    assert done.returncode == 0, done.stderr
+    assert "lucidrains/stylegan2-pytorch" in done.stdout
+    package = tmp_path / "models" / "faces" / "1"
+    assert json.loads((package / "manifest.json").read_text())["score"]["loss"] == "hinge"
+    session = ort.InferenceSession(package / "generator.onnx", providers=["CPUExecutionProvider"])
+    latents = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
+    feed = {"latents": latents, "psi": np.ones((3, 3), np.float32), "mix_latents": latents}
+    feed |= {"mix": np.zeros((3, 3), np.float32), "w": np.zeros((3, 3, W), np.float32)}
+    feed |= {name: np.zeros(3, np.float32) for name in ("w_given", "seeded_noise", "constant_noise")}
+    samples = session.run(["samples"], feed)[0]
+    averaged = {name.partition(".")[2]: held[name].numpy() for name in held if name.startswith(("SE.", "GE."))}
+    w = np.repeat(numpy_lucidrains.mapping(averaged, latents, 0.1)[:, None], 3, axis=1)
+    images = numpy_lucidrains.synthesis(averaged, w, np.full((3, 16, 16), 0.5, np.float32)).transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(samples, np.clip(np.round(images * 255.0), 0, 255), atol=1)
+    again = ganserve("import", file, "--as-run", tmp_path / "run", "--data", "digits")
+    assert again.returncode == 2
+    assert "lucidrains' variant" in again.stderr
 
 
 @pytest.mark.slow

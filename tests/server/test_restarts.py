@@ -155,6 +155,21 @@ def test_it_stops_as_process_1_while_models_load(tmp_path: Path) -> None:
         assert process.wait(60) == 0
 
 
+@pytest.mark.skipif(not namespaces(), reason="no process namespaces here")
+def test_process_1_ends_by_a_signal_before_its_work_begins() -> None:
+    begin = "import os, sys; from ganserve._command_framework.process import guarded"
+    wait = "guarded('ganserve', lambda: print(os.getpid(), flush=True) or bool(sys.stdin.read()))"
+    unshare = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+    with subprocess.Popen(
+        [*unshare, sys.executable, "-c", f"{begin}; {wait}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        inner = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+        os.kill(inner, signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+
+
 def test_a_unix_socket(tmp_path: Path) -> None:
     build_tiny_package(tmp_path / "models")
     path = tmp_path / "socket"

@@ -4,6 +4,7 @@ H = side of an image, K = labels. The shapes are written out from those projects
 """
 
 import itertools
+import math
 
 import torch
 from torch import Tensor
@@ -159,3 +160,82 @@ def rosinality_critic(side: int = 8, widths: tuple[int, ...] = (8, 6), seed: int
     drawn.add("final_linear.1.weight", 1, last)
     drawn.add("final_linear.1.bias", 1)
     return drawn.tensors
+
+
+def lucidrains_checkpoint(
+    side: int = 16, widths: tuple[int, ...] = (8, 6, 4), *, attended: int = 1, no_const: bool = False, seed: int = 4
+) -> Tensors:
+    """Return the state_dict of lucidrains/stylegan2-pytorch's GAN: both generators, both mappings, the critic.
+
+    Widths are those of 4x4, 8x8 and so on; generator and critic have attention at the level `attended`.
+    """
+    drawn = _Drawn(seed)
+    for mapping in ("S", "SE"):
+        for layer in (0, 2):
+            drawn.add(f"{mapping}.net.{layer}.weight", W, W, scale=10.0)
+            drawn.add(f"{mapping}.net.{layer}.bias", W, scale=3.0)
+    for generator in ("G", "GE"):
+        _lucidrains_generator(drawn, f"{generator}.", widths, attended, no_const=no_const)
+    for critic in ("D", "D_aug.D"):
+        _lucidrains_critic(drawn, f"{critic}.", side, widths, attended)
+    return drawn.tensors
+
+
+def _plain(drawn: _Drawn, name: str, *shape: int) -> None:
+    """Draw a layer with a bias, whose weights have a variance of 1 / fan_in."""
+    drawn.add(f"{name}.weight", *shape, scale=math.prod(shape[1:]) ** -0.5)
+    drawn.add(f"{name}.bias", shape[0], scale=0.3)
+
+
+def _lucidrains_generator(
+    drawn: _Drawn, prefix: str, widths: tuple[int, ...], attended: int, *, no_const: bool
+) -> None:
+    first = widths[0]
+    if no_const:
+        drawn.add(f"{prefix}to_initial_block.weight", W, first, 4, 4)
+    else:
+        drawn.add(f"{prefix}initial_block", 1, first, 4, 4)
+    _plain(drawn, f"{prefix}initial_conv", first, first, 3, 3)
+    for level, (inputs, outputs) in enumerate(itertools.pairwise((first, *widths))):
+        block = f"{prefix}blocks.{level}."
+        for number, into in (("1", inputs), ("2", outputs)):
+            _plain(drawn, f"{block}to_style{number}", into, W)
+            _plain(drawn, f"{block}to_noise{number}", outputs, 1)
+            drawn.add(f"{block}conv{number}.weight", outputs, into, 3, 3)
+        _plain(drawn, f"{block}to_rgb.to_style", outputs, W)
+        drawn.add(f"{block}to_rgb.conv.weight", 3, outputs, 1, 1, scale=0.1)
+        if level + 1 < len(widths):
+            drawn.tensors[f"{block}to_rgb.upsample.1.f"] = torch.tensor([1.0, 2.0, 1.0])
+        if level == attended:
+            _lucidrains_attention(drawn, f"{prefix}attns.{level}.", inputs)
+
+
+def _lucidrains_critic(drawn: _Drawn, prefix: str, side: int, widths: tuple[int, ...], attended: int) -> None:
+    inputs = 3
+    outputs = [*widths[::-1], widths[0]]
+    for level, width in enumerate(outputs):
+        block = f"{prefix}blocks.{level}."
+        _plain(drawn, f"{block}conv_res", width, inputs, 1, 1)
+        _plain(drawn, f"{block}net.0", width, inputs, 3, 3)
+        _plain(drawn, f"{block}net.2", width, width, 3, 3)
+        if level + 1 < len(outputs):
+            drawn.tensors[f"{block}downsample.0.f"] = torch.tensor([1.0, 2.0, 1.0])
+            _plain(drawn, f"{block}downsample.1", width, width, 3, 3)
+        if level == attended:
+            _lucidrains_attention(drawn, f"{prefix}attn_blocks.{level}.", width)
+        inputs = width
+    assert side == 2 ** len(outputs)
+    _plain(drawn, f"{prefix}final_conv", inputs, inputs, 3, 3)
+    _plain(drawn, f"{prefix}to_logit", 1, 4 * inputs)
+
+
+def _lucidrains_attention(drawn: _Drawn, name: str, width: int) -> None:
+    for part in ("0", "1"):
+        drawn.add(f"{name}{part}.fn.norm.g", 1, width, 1, 1, scale=0.3, mean=1.0)
+        drawn.add(f"{name}{part}.fn.norm.b", 1, width, 1, 1, scale=0.3)
+    drawn.add(f"{name}0.fn.fn.to_q.weight", 512, width, 1, 1)
+    drawn.add(f"{name}0.fn.fn.to_kv.net.0.weight", width, 1, 3, 3)
+    drawn.add(f"{name}0.fn.fn.to_kv.net.1.weight", 1024, width, 1, 1)
+    _plain(drawn, f"{name}0.fn.fn.to_out", width, 512, 1, 1)
+    _plain(drawn, f"{name}1.fn.fn.0", 2 * width, width, 1, 1)
+    _plain(drawn, f"{name}1.fn.fn.2", width, 2 * width, 1, 1)

@@ -72,6 +72,23 @@ class OneHotJudge(Judge):
     def forward(self, x, y):
         return self.net(torch.cat([x.flatten(1), y], 1))
 
+class Mapped(nn.Module):  # conditional DCGANs
+    def __init__(self, latent_dim, sample_shape, label_count):
+        super().__init__()
+        self.latents = nn.ConvTranspose2d(latent_dim, 4, 8)
+        self.labels = nn.ConvTranspose2d(label_count, 4, 8)
+        self.last = nn.Conv2d(8, sample_shape[0], 3, padding=1)
+    def forward(self, z, y):
+        return self.last(torch.cat([self.latents(z), self.labels(y)], 1).relu()).tanh()
+
+class MappedJudge(nn.Module):
+    def __init__(self, sample_shape, label_count):
+        super().__init__()
+        self.first = nn.Conv2d(sample_shape[0] + label_count, 8, 4, 2, 1)
+        self.last = nn.Conv2d(8, 1, 4)
+    def forward(self, x, y):
+        return self.last(F.leaky_relu(self.first(torch.cat([x, y], 1)), 0.2))
+
 class Double(Plain):
     def __init__(self, latent_dim, sample_shape):
         super().__init__(latent_dim, sample_shape)
@@ -226,6 +243,18 @@ def test_labels_are_given_one_hot_to_networks_that_take_them_so() -> None:
     made = pair.generator(latents, labels)
     torch.testing.assert_close(made.flatten(1), pair.generator.network.net(given).tanh())
     assert notes.count("its labels are given as float32 [N, K], one-hot") == 2
+
+
+def test_labels_are_given_as_channels_to_networks_that_take_them_so() -> None:
+    pair, notes = asked(config("Mapped", "MappedJudge"), LABELLED)
+    latents, labels = torch.randn(3, 6), torch.tensor([0, 2, 1])
+    one_hot = torch.eye(3)[labels][:, :, None, None]
+    made = pair.generator(latents, labels)
+    torch.testing.assert_close(made, pair.generator.network(latents[:, :, None, None], one_hot))
+    expected = pair.critic.network(made, one_hot.expand(-1, -1, 8, 8)).flatten()
+    torch.testing.assert_close(pair.critic(made, labels), expected)
+    assert notes.count("its labels are given as constant channels, [N, K, H, W]") == 2
+    assert "[N, K], one-hot" not in notes
 
 
 def test_a_sigmoid_is_left_out_or_inverted_on_request() -> None:

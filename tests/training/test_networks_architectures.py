@@ -242,3 +242,40 @@ def test_a_narrow_critic_without_normalisation_tells_images_apart_from_the_start
     critic = build_networks(config(architecture, width=8, **norm), images(side, labels=0)).critic
     scores = as_output(critic(torch.rand(16, 1, side, side) * 2 - 1)).scores
     assert scores.std() > 0.01
+
+
+@pytest.mark.parametrize("side", [8, 28, 32])
+def test_each_group_of_the_generator_makes_one_colour(side: int) -> None:
+    generator = build_networks(
+        config("dcgan", width=6, most=24, generator_groups=3), images(side, 3, labels=0)
+    ).generator
+    for module in generator.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+    latents = torch.randn(8, LATENT)
+    made = generator(latents)
+    layers = [module for module in generator.modules() if isinstance(module, nn.ConvTranspose2d)]
+    for colour in range(3):
+        gradients = torch.autograd.grad(
+            made[:, colour].square().sum(), [layer.weight for layer in layers], retain_graph=True
+        )
+        for gradient in gradients:  # [channels in, channels out / 3, 4, 4]
+            used = gradient.unflatten(0, (3, -1)).flatten(1).abs().sum(dim=1) > 0.0
+            assert used.tolist() == [group == colour for group in range(3)]
+    generator.eval()
+    torch.testing.assert_close(generator.for_inference()(latents), generator(latents), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("groups", "width", "channels", "message"),
+    [
+        (3, 6, 1, "^--networks.generator-groups 3: does not divide the images' 1 channels. Use 1, or "),
+        (3, 6, 3, "^--networks.generator-groups 3: does not divide a layer's 16 channels. Use 1, or "),  # max_width
+        (3, 4, 3, "^--networks.generator-groups 3: does not divide a layer's 16 channels. Use 1, or "),
+        (0, 4, 3, "^--networks.generator-groups 0: must be at least 1"),
+    ],
+)
+def test_groups_that_do_not_fit_are_refused(groups: int, width: int, channels: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_networks(config("dcgan", width=width, generator_groups=groups), images(32, channels))

@@ -62,6 +62,30 @@ def test_updates_agree_with_written_out_arithmetic(name: str, momentum: float, d
     assert found == pytest.approx(written_out(name, momentum, decay, rate, beta2), abs=1e-12)
 
 
+def test_adam_updates_as_torchs_bit_for_bit() -> None:
+    """Also weights that get a first gradient late, a mixture of types, and convolutions in channels-last order."""
+    random = torch.Generator().manual_seed(0)
+    shapes = [((8, 3, 3, 3), torch.float32), ((8,), torch.float32), ((5, 4), torch.float64), ((7,), torch.float32)]
+    ours = [nn.Parameter(torch.randn(shape, generator=random, dtype=dtype)) for shape, dtype in shapes]
+    ours[0].data = ours[0].data.contiguous(memory_format=torch.channels_last)
+    for mixed in (False, True):
+        weights = [nn.Parameter(weight.detach().clone()) for weight in ours if mixed or weight.dtype == torch.float32]
+        theirs = [nn.Parameter(weight.detach().clone()) for weight in weights]
+        updater = updater_of(*weights, learning_rate=Anneal.constant(0.01), beta1=0.5)
+        adam = torch.optim.Adam(theirs, lr=0.01, betas=(0.5, 0.99), fused=True)
+        for step in range(6):
+            updater.forget_gradients()
+            adam.zero_grad()
+            for ours_, theirs_ in list(zip(weights, theirs, strict=True))[: None if step >= 2 else -1]:
+                ours_.grad = torch.randn(ours_.shape, generator=random, dtype=ours_.dtype)
+                if ours_.ndim == 4:
+                    ours_.grad = ours_.grad.contiguous(memory_format=torch.channels_last)
+                theirs_.grad = ours_.grad.clone()
+            updater.step(0.0)
+            adam.step()
+            assert all(map(torch.equal, weights, theirs)), step
+
+
 def test_decay_is_decoupled_from_the_gradient() -> None:
     """The decay of a weight does not depend on its gradient (Loshchilov & Hutter 2019)."""
     moved = []

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from ganserve._command_framework.first_process import end_by_signals
 from ganserve._command_framework.options import UsageError
 
 DONE, FAILED, BAD_USAGE, UNREACHABLE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
@@ -17,6 +18,7 @@ DONE, FAILED, BAD_USAGE, UNREACHABLE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130
 
 def guarded(prog: str, work: Callable[[], int], interrupted: str = "") -> int:
     """Do some work and return its exit code, also where the user, a reader or the operating system stops it."""
+    end_by_signals()
     _open_closed_streams()
     try:
         with _no_interruption_lost():

@@ -23,9 +23,10 @@ class Options:
     """Make the next version of a model from the weights of a StyleGAN2 that other code trained.
 
     The command reads network pickles (.pkl) of stylegan2-ada-pytorch and stylegan3, and checkpoints (.pt) of
-    rosinality/stylegan2-pytorch. It runs no code in them, and refuses a file that holds more than weights. It loads the
-    weights into ganserve's own networks, compares those with a second implementation in NumPy, and verifies the graphs
-    like those of every package. Requests can use truncation in W, style mixing and noise.
+    rosinality/stylegan2-pytorch and lucidrains/stylegan2-pytorch. It runs no code in them, and refuses a file that
+    holds more than weights. It loads the weights into ganserve's own networks, compares those with a second
+    implementation in NumPy, and verifies the graphs like those of every package. Requests can use truncation in W,
+    style mixing and noise.
     """
 
     file: Path = flag(positional="FILE")
@@ -114,6 +115,7 @@ COMMAND = Command(
         "ganserve import ffhq.pkl --out models/faces",
         "ganserve import network-snapshot-025000.pkl --out models/pets --labels cat,dog --truncation 0.7",
         "ganserve import checkpoint/550000.pt --out models/churches --data churches/",
+        "ganserve import models/default/model_150.pt --out models/flowers",
         "ganserve import ffhq.pkl --as-run runs/my-faces --data my-faces/",
     ),
     exit_codes={BadUsageError: BAD_USAGE, ExportError: FAILED},

@@ -22,7 +22,7 @@ from ganserve_export.from_onnx.onnx_options import OnnxOptions, PixelRange
 from ganserve_export.from_onnx.pixels import LayoutName, add_to_levels, check_range, to_levels
 from ganserve_export.from_onnx.questions import Questions, UnclearError
 from ganserve_export.from_onnx.surgery import Surgery
-from ganserve_export.from_onnx.tensor_roles import find_output
+from ganserve_export.from_onnx.tensor_roles import find_output, of_full_size
 from ganserve_export.from_onnx.video import Video
 from ganserve_export.package.batch_independence import BATCH, check_alone
 
@@ -50,7 +50,7 @@ class ForeignGenerator:
                 self.inputs = GeneratorInputs(graph, options)
         suited = [tensor for tensor in graph.outputs if len(tensor.shape) in (2, 4, 5) and tensor.element != "int64"]
         with questions.collected():
-            pictures = [tensor for tensor in suited if len(tensor.shape) >= 4]
+            pictures = of_full_size([tensor for tensor in suited if len(tensor.shape) >= 4])
             self.output = find_output(
                 graph, options.output, "samples", "--output", pictures if len(pictures) == 1 else suited
             )

@@ -33,8 +33,14 @@ class LabelInput:
     """An input for labels."""
 
     tensor: TensorInfo
-    form: Literal["index", "one-hot"]
-    """index: one integer per sample; one-hot: K values per sample, 1 for the label and 0 for the others."""
+    form: Literal["index", "one-hot", "planes"]
+    """index: one integer per sample; one-hot: K values per sample, 1 for the label and 0 for the others; planes: these
+    values as constant channels of an image, [N, K, H, W] or [N, H, W, K]."""
+
+    def plane_shape(self, label_count: int) -> tuple[int, ...]:
+        """Return the shape of one sample's K values, which planes repeat: [K, 1, 1] or [1, 1, K]."""
+        first = self.tensor.extents[0] == label_count
+        return (label_count, 1, 1) if first else (1, 1, label_count)
 
 
 def find_latents(
@@ -129,6 +135,7 @@ def find_labels(
     if not candidates:
         candidates = [item for item in others if item.is_integer]
         candidates = candidates or [item for item in others if _may_be_one_hot(item, label_count)]
+        candidates = candidates or [item for item in others if _may_be_planes(item, label_count)]
         if not candidates:
             if required or others:
                 raise graph.error(
@@ -152,9 +159,11 @@ def find_labels(
         return LabelInput(tensor=tensor, form="index")
     if (tensor.is_integer or tensor.is_float) and tensor.size == label_count and label_count > 1:
         return LabelInput(tensor=tensor, form="one-hot")
+    if _may_be_planes(tensor, label_count):
+        return LabelInput(tensor=tensor, form="planes")
     raise graph.error(
-        f"takes labels as {tensor}; expected integers [N] or [N, 1], or one-hot [N, {label_count}] "
-        f"for the {label_count} labels of --labels"
+        f"takes labels as {tensor}; expected integers [N] or [N, 1], or one-hot [N, {label_count}] or "
+        f"[N, {label_count}, H, W], for the {label_count} labels of --labels"
     )
 
 
@@ -182,6 +191,19 @@ def find_output(
     """Return an output: named, called as in packages, the only one, or the only suitable one."""
     found = _named(graph, graph.outputs, name, own_name, flag)
     return _only(graph, found or (suited if len(graph.outputs) > 1 else graph.outputs), graph.outputs, own_name, flag)
+
+
+def of_full_size(pictures: Sequence[TensorInfo]) -> list[TensorInfo]:
+    """Return the largest of outputs that are one picture at several sizes (MSG-GAN); all of them if they are not."""
+    sides = [(tensor.extents[1:3] if tensor.extents[:1] < (5,) else tensor.extents[:2]) for tensor in pictures]
+    fixed = all(len(tensor.shape) == 4 and tensor.size is not None for tensor in pictures)
+    if not fixed or len(pictures) < 2 or len(set(sides)) < len(sides):
+        return list(pictures)
+    height, width = largest = max(sides)
+    channels = {(tensor.size or 0) // (rows * columns) for tensor, (rows, columns) in zip(pictures, sides, strict=True)}
+    if len(channels) > 1 or any(height % rows or height * columns != width * rows for rows, columns in sides):
+        return list(pictures)
+    return [pictures[sides.index(largest)]]
 
 
 def label_rows(graph: ForeignGraph, name: str) -> int | None:
@@ -231,6 +253,11 @@ def _fits(tensor: TensorInfo, shape: tuple[int, ...]) -> bool:
 
 def _may_be_one_hot(tensor: TensorInfo, label_count: int) -> bool:
     return label_count > 1 and tensor.size == label_count and (tensor.is_float or tensor.is_integer)
+
+
+def _may_be_planes(tensor: TensorInfo, label_count: int) -> bool:
+    is_image = tensor.is_float and len(tensor.shape) == 4 and tensor.size is not None
+    return is_image and label_count > 1 and label_count in (tensor.extents[0], tensor.extents[-1])
 
 
 def _named(

@@ -8,7 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from ganserve_export.errors import BadUsageError, ExportError, export_error
-from ganserve_export.from_weights.import_weights import check_with_numpy, read_weights
+from ganserve_export.from_weights.import_weights import check_with_numpy
+from ganserve_export.from_weights.lucidrains import NO_RUN
+from ganserve_export.from_weights.read_weights import read_weights
 from ganserve_export.from_weights.stylegan2_weights import Stylegan2Weights
 from ganserve_training.commands.own_data import completed
 from ganserve_training.errors import TrainingError
@@ -48,7 +50,9 @@ def import_as_run(file: Path, run: Path, data: str, steps: Steps | None = None) 
     if folder.config.exists() or folder.checkpoints.exists():
         raise BadUsageError(f"--as-run {run}: holds a run already. Choose another folder.")
     steps.next(f"reading {file.name}")
-    weights = read_weights(file, with_critic=True)
+    weights = read_weights(file, with_critic=True, with_trained=True)
+    if not isinstance(weights, Stylegan2Weights):
+        raise BadUsageError(f"--as-run {run}: {NO_RUN}.")
     words = [_SMALL if weights.side <= _SMALL_SIDE else _LARGE, "--data", data, "--out", str(run), *_words(weights)]
     try:
         call = completed(words)

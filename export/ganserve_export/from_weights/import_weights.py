@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +19,8 @@ from ganserve_export.from_run.folding import fold
 from ganserve_export.from_run.graph_modules import CriticGraph
 from ganserve_export.from_run.style_graph import style_graph, style_input_maker, style_spec
 from ganserve_export.from_run.torch_to_onnx import to_onnx
-from ganserve_export.from_weights import numpy_stylegan2, rosinality, stylegan2_ada
-from ganserve_export.from_weights.read_file import read_file
-from ganserve_export.from_weights.stylegan2_weights import Stylegan2Weights
+from ganserve_export.from_weights.lucidrains_networks import Critic as SignedCritic
+from ganserve_export.from_weights.read_weights import ForeignWeights, read_weights
 from ganserve_export.package.build import build_package
 from ganserve_export.package.calibration import LogisticCalibration
 from ganserve_export.package.content import CriticToWrite, GraphToWrite, PackageContent, Published
@@ -31,9 +29,9 @@ from ganserve_export.package.latent_values import LatentValues
 from ganserve_export.package.manifest import MADE_ELSEWHERE, provenance_now
 from ganserve_export.package.publishing import check_name
 from ganserve_export.package.random_inputs import InputMaker, RandomInputs
+from ganserve_export.typicality.typicality import Typicality
 from ganserve_training import DataInfo
 from ganserve_training.data import from_network, to_network
-from ganserve_training.errors import ConfigError
 from ganserve_training.files import file_sha256
 from ganserve_training.networks.build import NetworkPair
 from ganserve_training.networks.latents import LatentPrior
@@ -73,47 +71,6 @@ class Imported(Published):
     """Reason why the package has no critic; empty with one."""
 
 
-def read_weights(file: Path, *, with_critic: bool) -> Stylegan2Weights:
-    """Read the weights of a StyleGAN2 from another project's file, without running code in it.
-
-    Raises:
-        ExportError: It holds something else, or a network that ganserve doesn't know; the message says what.
-    """
-    content = read_file(file)
-    try:
-        if stylegan2_ada.is_network_pickle(content):
-            weights = stylegan2_ada.read_network_pickle(content, with_critic=with_critic)
-        elif rosinality.is_checkpoint(content):
-            weights = rosinality.read_checkpoint(content, with_critic=with_critic)
-        else:
-            raise ExportError(unknown(content))
-        weights.config().levels((weights.channels, weights.side, weights.side))
-        return weights
-    except ExportError as error:
-        raise type(error)(f"{file}: {error}.") from error
-    except ConfigError as error:
-        raise ExportError(f"{file}: its networks have no configuration here: {error}") from error
-    except (KeyError, AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        raise ExportError(f"{file}: its networks are no StyleGAN2 that ganserve knows ({error!r}).") from error
-
-
-def unknown(content: Any) -> str:
-    """Say what a file holds instead of a StyleGAN2."""
-    held = f"a value of type {type(content).__name__}"
-    if isinstance(content, dict):
-        held = f"a dictionary of {', '.join(str(name)[:40] for name in list(content)[:8]) or 'nothing'}"
-    if isinstance(content, dict) and isinstance(content.get("GAN"), dict):
-        return (
-            "is a checkpoint of lucidrains/stylegan2-pytorch, whose networks are another variant of StyleGAN2 "
-            "(bilinear doubling, styles of levels, one noise image). Export its generator to ONNX with that code, and "
-            "give the file to `ganserve package`"
-        )
-    return (
-        f"holds {held}, no generator that ganserve knows. Give a network pickle of stylegan2-ada-pytorch or stylegan3, "
-        "or a checkpoint with the names of rosinality/stylegan2-pytorch"
-    )
-
-
 def import_weights(
     file: Path, model_folder: Path, options: ImportOptions | None = None, steps: Steps | None = None
 ) -> Imported:
@@ -147,10 +104,10 @@ def import_weights(
     origin = {"file": file.name, "sha256": file_sha256(file), "from": weights.origin}
     provenance.config.update({MADE_ELSEWHERE: origin})
     critic: CriticToWrite | str = "it was imported without one"
-    if weights.critic is not None:
+    if weights.has_critic:
         if options.data is not None:
             steps.next("fitting probabilities to the data")
-        critic = _critic(pair, data, prior, inputs, options)
+        critic = _critic(pair, weights.loss, data, prior, inputs, options)
     content = PackageContent(
         data=data,
         prior=prior,
@@ -169,7 +126,7 @@ def import_weights(
     return Imported(
         **vars(published),
         origin=weights.origin,
-        networks=_describe(weights),
+        networks=weights.describe(),
         numpy_difference=difference,
         critic_absence=critic if isinstance(critic, str) else "",
     )
@@ -182,7 +139,7 @@ def _check(options: ImportOptions) -> None:
         raise BadUsageError(f"--truncation {options.truncation:g}: expected psi from 0 to 1.")
 
 
-def _label_names(weights: Stylegan2Weights, options: ImportOptions, file: Path) -> tuple[str, ...]:
+def _label_names(weights: ForeignWeights, options: ImportOptions, file: Path) -> tuple[str, ...]:
     names, count = options.label_names, weights.label_count
     if names and len(names) != count:
         takes = f"takes {count} labels" if count else "takes no labels"
@@ -191,32 +148,16 @@ def _label_names(weights: Stylegan2Weights, options: ImportOptions, file: Path) 
     return names or tuple(map(str, range(count)))
 
 
-def _describe(weights: Stylegan2Weights) -> str:
-    config = weights.config()
-    labels = f", {weights.label_count} labels" if weights.label_count else ""
-    kind = {1: "gray", 3: "RGB"}.get(weights.channels, f"{weights.channels} channels")
-    return (
-        f"StyleGAN2, {weights.side}x{weights.side} {kind}{labels}, latent {config.latent_dim}, "
-        f"w {2 * int(np.log2(weights.side)) - 2} x {config.w_dim}"
-    )
-
-
 def _critic(
-    pair: NetworkPair, data: DataInfo, prior: LatentValues, inputs: RandomInputs, options: ImportOptions
+    pair: NetworkPair, loss: str, data: DataInfo, prior: LatentValues, inputs: RandomInputs, options: ImportOptions
 ) -> CriticToWrite:
     count = len(data.label_names)
     calibration, typicality = LogisticCalibration.uncalibrated(count), None
     if options.data is not None:
-        calibration, typicality = fit_to_data(
-            options.data,
-            data.sample_shape,
-            prior,
-            data.label_names,
-            generate=lambda latents, labels: from_network(pair.generator(latents, labels), data),
-            score=lambda samples, labels: pair.critic(to_network(samples, data), labels),
-            critic_label_count=count,
-            name="generator",
-        )
+        calibration, typicality = _fit(pair, data, prior, options.data)
+        if not calibration.informative and isinstance(pair.critic, SignedCritic):
+            pair.critic.sign = -pair.critic.sign  # The data tell which loss trained it; its file doesn't.
+            calibration, typicality = _fit(pair, data, prior, options.data)
     return CriticToWrite(
         graph=_graph(
             partial(CriticGraph, calibration=calibration, data=data),
@@ -224,10 +165,25 @@ def _critic(
             inputs.for_critic,
             ("scores", "probabilities"),
         ),
-        loss="non-saturating",
+        loss=loss,
         takes_labels=count > 0,
         calibration=calibration,
         typicality=typicality,
+    )
+
+
+def _fit(
+    pair: NetworkPair, data: DataInfo, prior: LatentValues, source: str
+) -> tuple[LogisticCalibration, Typicality | None]:
+    return fit_to_data(
+        source,
+        data.sample_shape,
+        prior,
+        data.label_names,
+        generate=lambda latents, labels: from_network(pair.generator(latents, labels), data),
+        score=lambda samples, labels: pair.critic(to_network(samples, data), labels),
+        critic_label_count=len(data.label_names),
+        name="generator",
     )
 
 
@@ -241,7 +197,7 @@ def _graph(
 
 
 @torch.no_grad()
-def check_with_numpy(weights: Stylegan2Weights, pair: NetworkPair, file: Path) -> float:
+def check_with_numpy(weights: ForeignWeights, pair: NetworkPair, file: Path) -> float:
     """Compare our networks with the second implementation; return the largest difference, relative to the values.
 
     Raises:
@@ -254,16 +210,11 @@ def check_with_numpy(weights: Stylegan2Weights, pair: NetworkPair, file: Path) -
     if weights.label_count:
         labels = torch.randint(0, weights.label_count, (count,), generator=random)
         one_hot = np.eye(weights.label_count, dtype=np.float32)[labels.numpy()]
-    generator = {name: tensor.numpy() for name, tensor in weights.generator.items()}
-    w = numpy_stylegan2.mapping(generator, latents.numpy(), one_hot)
-    layers = 2 * int(np.log2(weights.side)) - 2
-    images = numpy_stylegan2.synthesis(generator, np.repeat(w[:, None], layers, axis=1), clamp=weights.clamp)
+    images = weights.compute_images(latents.numpy(), one_hot)
     compared = {"images": (pair.generator(latents, labels), images)}
-    if weights.critic is not None:
-        critic = {name: tensor.numpy() for name, tensor in weights.critic.items()}
-        deviation = float(pair.critic.b4.mbstd.running_mean) if pair.critic.b4.mbstd is not None else 0.0  # type: ignore[union-attr, arg-type]
+    if weights.has_critic:
         shown = np.clip(images, -1.0, 1.0)
-        scores = numpy_stylegan2.critic(critic, shown, one_hot, deviation, clamp=weights.clamp)
+        scores = weights.compute_scores(shown, one_hot, pair.critic)
         compared["scores"] = pair.critic(torch.from_numpy(shown), labels), scores
     return max(_difference(file, what, ours, theirs) for what, (ours, theirs) in compared.items())
 

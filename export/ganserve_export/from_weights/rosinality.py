@@ -32,7 +32,7 @@ def _generator_of(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def read_checkpoint(content: dict[str, Any], *, with_critic: bool) -> Stylegan2Weights:
+def read_checkpoint(content: dict[str, Any], *, with_critic: bool, with_trained: bool = False) -> Stylegan2Weights:
     """Return the weights in a checkpoint.
 
     Raises:
@@ -51,7 +51,7 @@ def read_checkpoint(content: dict[str, Any], *, with_critic: bool) -> Stylegan2W
         critic = _critic(tensors_of_dictionary(content["d"]))
     trained = content.get("g")
     trained_generator = None
-    if isinstance(trained, dict) and trained is not averaged:
+    if with_trained and isinstance(trained, dict) and trained is not averaged:
         trained_generator = _generator(tensors_of_dictionary(trained))
         trained_generator["mapping.w_avg"] = generator["mapping.w_avg"]
     return Stylegan2Weights(origin=ORIGIN, generator=generator, critic=critic, trained_generator=trained_generator)

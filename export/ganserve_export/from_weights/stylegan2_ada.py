@@ -16,7 +16,7 @@ def is_network_pickle(content: Any) -> bool:
     return isinstance(content, dict) and (is_module(content.get("G_ema")) or is_module(content.get("G")))
 
 
-def read_network_pickle(content: dict[str, Any], *, with_critic: bool) -> Stylegan2Weights:
+def read_network_pickle(content: dict[str, Any], *, with_critic: bool, with_trained: bool = False) -> Stylegan2Weights:
     """Return the weights in a network pickle, without buffers that our networks make themselves.
 
     Raises:
@@ -42,7 +42,7 @@ def read_network_pickle(content: dict[str, Any], *, with_critic: bool) -> Styleg
             _expect(deviation, "critic's mbstd", "num_channels", {1})
             group = int(deviation.state.get("group_size") or group)
         critic = _tensors(content["D"], "critic")
-    trained = content["G"] if is_module(content.get("G")) else None
+    trained = content["G"] if with_trained and is_module(content.get("G")) else None
     return Stylegan2Weights(
         origin=ORIGIN,
         generator=_tensors(averaged, "generator"),
@@ -71,7 +71,9 @@ def _blocks(parent: Any, player: str) -> dict[str, Record]:
 
 STYLEGAN3 = (
     "its generator is an alias-free StyleGAN3 (configuration t or r), which is another network than StyleGAN2. Export "
-    "it to ONNX with the code that wrote it, and give the file to `ganserve package`"
+    "it to ONNX with stylegan3's code, by the program in docs/stylegan-faces.md (section StyleGAN3), and then run "
+    "`ganserve package faces.onnx --out MODEL --range -1..1 --truncation-input psi=0.7`, which serves it one sample "
+    "after another"
 )
 
 

@@ -5,12 +5,15 @@ Z = latent, W = style vector, K = labels, E = label embedding, C, H = channels a
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ganserve_export.errors import ExportError
+from ganserve_export.from_weights import numpy_stylegan2
+from ganserve_export.from_weights.numpy_stylegan2 import Array
 from ganserve_training import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks.build import NetworkPair, build_networks
@@ -19,8 +22,8 @@ from ganserve_training.networks.stylegan2 import Stylegan2Config
 Tensors = dict[str, Tensor]
 _OWN = {"resample_filter", "running_mean", "batches"}
 """Buffers that our networks make themselves."""
-_LARGE = 256  # pixels from which fewer groups of 4 images are measured
-_GROUPS_SMALL, _GROUPS_LARGE = 16, 4
+_GROUPS = {128: 16, 256: 4, 512: 2, 1024: 1}
+"""Groups of 4 images to measure, by the largest side that takes so many: large images take seconds each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +43,8 @@ class Stylegan2Weights:
     stddev_group: int = 4
     """Group of the critic's minibatch standard deviation."""
     w_average_decay: float = 0.995
+    loss: str = field(default="non-saturating", init=False)
+    """Name of the loss that trained the critic."""
 
     @property
     def side(self) -> int:
@@ -57,6 +62,42 @@ class Stylegan2Weights:
         """Return K; 0: it takes no labels."""
         embedding = self.generator.get("mapping.embed.weight")
         return 0 if embedding is None else embedding.shape[1]
+
+    @property
+    def has_critic(self) -> bool:
+        """Say whether there is a critic."""
+        return self.critic is not None
+
+    def check(self) -> None:
+        """Raise ExportError or ConfigError if ganserve has no such networks."""
+        self.config().levels((self.channels, self.side, self.side))
+
+    def describe(self) -> str:
+        """Return the networks in words."""
+        config = self.config()
+        labels = f", {self.label_count} labels" if self.label_count else ""
+        kind = {1: "gray", 3: "RGB"}.get(self.channels, f"{self.channels} channels")
+        return (
+            f"StyleGAN2, {self.side}x{self.side} {kind}{labels}, latent {config.latent_dim}, "
+            f"w {self._layers} x {config.w_dim}"
+        )
+
+    @property
+    def _layers(self) -> int:
+        return 2 * int(math.log2(self.side)) - 2
+
+    def compute_images(self, latents: Array, one_hot: Array | None) -> Array:
+        """Map latents [N, Z] and one-hot labels [N, K] to images [N, C, H, H] in NumPy, with constant noise."""
+        arrays = {name: tensor.numpy() for name, tensor in self.generator.items()}
+        w = numpy_stylegan2.mapping(arrays, latents, one_hot)
+        return numpy_stylegan2.synthesis(arrays, np.repeat(w[:, None], self._layers, axis=1), clamp=self.clamp)
+
+    def compute_scores(self, images: Array, one_hot: Array | None, critic: nn.Module) -> Array:
+        """Score images [N, C, H, H] in NumPy, with the mean deviation that our critic has: [N]."""
+        assert self.critic is not None
+        arrays = {name: tensor.numpy() for name, tensor in self.critic.items()}
+        deviation = float(critic.get_buffer("b4.mbstd.running_mean")) if has_deviation(critic) else 0.0
+        return numpy_stylegan2.critic(arrays, images, one_hot, deviation, clamp=self.clamp)
 
     def config(self) -> Stylegan2Config:
         """Return the configuration of our networks that these weights fit.
@@ -142,8 +183,8 @@ def expect_fit(network: nn.Module, tensors: Mapping[str, Tensor], player: str) -
 
 
 def _load(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load weights by name, beside the network's own filters and statistics."""
-    network.load_state_dict(network.state_dict() | dict(tensors))
+    """Let a network use these tensors, without a copy, beside its own filters and statistics."""
+    network.load_state_dict(network.state_dict() | dict(tensors), assign=True)
 
 
 @torch.no_grad()
@@ -160,7 +201,7 @@ def measure_deviation(pair: NetworkPair, latent_dim: int, label_count: int, side
     pair.generator.eval()
     pair.critic.eval()
     taking = layer.register_forward_pre_hook(lambda _, given: features.append(given[0]))
-    for _ in range(_GROUPS_SMALL * 4 if side < _LARGE else _GROUPS_LARGE * 4):
+    for _ in range(4 * next(count for most, count in _GROUPS.items() if side <= most)):
         labels = torch.randint(0, label_count, (1,), generator=random) if label_count else None
         images = pair.generator(torch.randn(1, latent_dim, generator=random), labels).clamp(-1.0, 1.0)
         pair.critic(images, labels)

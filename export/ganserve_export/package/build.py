@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganserve.v1 import model_spec_pb2
 from ganserve_export.package.content import GraphToWrite, PackageContent, Published
-from ganserve_export.package.manifest import describe_graph, describe_package
+from ganserve_export.package.manifest import describe_difference, describe_graph, describe_package
 from ganserve_export.package.onnx_graphs import open_on_cpu, save
 from ganserve_export.package.preview import write_preview
 from ganserve_export.package.publishing import check_name, publish, staging_folder
@@ -44,6 +44,8 @@ def build_package(model_folder: Path, content: PackageContent, steps: Steps) -> 
             steps.next(f"writing {file}, and comparing it with {graph.original_name}")
             model = graph.make()
             save(model, staging / file)
+            spec = describe_graph(file, model)
+            del model  # as large as the weights
             difference = verify(
                 staging / file,
                 graph.original,
@@ -56,7 +58,8 @@ def build_package(model_folder: Path, content: PackageContent, steps: Steps) -> 
                 tolerance=graph.tolerance,
                 batch_sizes=sizes,
             )
-            return describe_graph(file, model, difference), difference
+            spec.verification.CopyFrom(describe_difference(difference))
+            return spec, difference
 
         made = ("samples", "used_w") if content.style is not None and content.style.w_dimension else ("samples",)
         generator_spec, difference = write(GENERATOR, content.generator, made, content.data.std)

@@ -72,15 +72,15 @@ def describe_package(
     return spec
 
 
-def describe_graph(file: str, model: onnx.ModelProto, difference: Difference) -> model_spec_pb2.GraphSpec:
-    """Return the manifest's entry for a verified graph."""
-    return model_spec_pb2.GraphSpec(
-        file=file,
-        opset=opset_of(model),
-        precision=_PRECISIONS[precision_of(model)],
-        verification=model_spec_pb2.Verification(
-            batch_sizes=difference.batch_sizes, max_abs_difference=difference.largest, tolerance=difference.tolerance
-        ),
+def describe_graph(file: str, model: onnx.ModelProto) -> model_spec_pb2.GraphSpec:
+    """Return the manifest's entry for a graph, without its verification."""
+    return model_spec_pb2.GraphSpec(file=file, opset=opset_of(model), precision=_PRECISIONS[precision_of(model)])
+
+
+def describe_difference(difference: Difference) -> model_spec_pb2.Verification:
+    """Return the manifest's entry for the verification of a graph."""
+    return model_spec_pb2.Verification(
+        batch_sizes=difference.batch_sizes, max_abs_difference=difference.largest, tolerance=difference.tolerance
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -52,9 +53,10 @@ class Generator:
                 parts = side_by_side(
                     parts_of(shard.content, info), self._part, lambda part: len(part) * 2 * info.sample_bytes
                 )
-                async for part in parts:
-                    await run(writer.add, part)
-                    tell(len(part))
+                async with contextlib.aclosing(parts):
+                    async for part in parts:
+                        await run(writer.add, part)
+                        tell(len(part))
             finally:
                 await run(writer.close)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ganserve_server.allocator import keep_freed_memory
 from ganserve_server.error_text import listed
 from ganserve_server.errors import BulkError, JobError, PackageError
 from ganserve_server.models.folder_scan import scan
@@ -37,7 +38,8 @@ def find_package(config: ServerConfig, name: str | None, version: int | None) ->
 
 
 def load_model(config: ServerConfig, package: Package) -> Model:
-    """Return the loaded model; raise BulkError or ProviderError."""
+    """Return the loaded model, and keep freed memory for its samples; raise BulkError or ProviderError."""
+    keep_freed_memory(config.memory_limit_mib)
     _, engine, batch = how_to_run(config)
     try:
         return Model(package, engine, batch)

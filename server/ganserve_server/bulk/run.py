@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -92,10 +92,11 @@ def own_thread() -> Iterator[Callable[..., asyncio.Future[Any]]]:
 
 async def side_by_side(
     parts: Iterable[_PartT], work: Callable[[_PartT], Awaitable[_ResultT]], size: Callable[[_PartT], int]
-) -> AsyncIterator[_ResultT]:
+) -> AsyncGenerator[_ResultT]:
     """Yield the results of parts in order while computing the next ones; `size` estimates the bytes of a result.
 
-    The parts may come from files, which a thread reads.
+    The parts may come from files, which a thread reads. Close it also after an error: Python closes what is left open
+    inside at the same time, and complains.
     """
     waiting = iter(parts)
 

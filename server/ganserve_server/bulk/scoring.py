@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -95,10 +96,12 @@ class Scorer:
             own_thread() as run,
         ):
             parts = parts_of(task.source, shard.content, most)
-            async for table in side_by_side(parts, self._part, lambda part: len(part) * 2 * info.sample_bytes):
-                await run(writer.write_table, table)
-                if pictures:
-                    tell(table.num_rows)
+            tables = side_by_side(parts, self._part, lambda part: len(part) * 2 * info.sample_bytes)
+            async with contextlib.aclosing(tables):
+                async for table in tables:
+                    await run(writer.write_table, table)
+                    if pictures:
+                        tell(table.num_rows)
         if not pictures:
             tell(1)
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from ganserve._command_framework.command import Command
+from ganserve._command_framework.first_process import end_by_signal
 from ganserve._command_framework.process import BAD_USAGE, FAILED, complain
 from ganserve_server.control_groups import usable_memory
 from ganserve_server.errors import GanserveServerError, StartupError
@@ -28,9 +29,9 @@ class ServeCommand(Command):
 
 
 def _serve(configuration: Configuration) -> int:
-    # Process 1 of a container ignores signals without a handler. `lifecycle` sets its own before models load.
+    # A stop before the start is as good as one after it. `lifecycle` sets its own handlers before models load.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
+        if signal.getsignal(number) in (signal.SIG_DFL, end_by_signal):
             signal.signal(number, lambda *_: os._exit(0))
     as_json = configuration.config.log_format == "json"
     # gRPC's core would write lines into the JSON. `monitoring.file_descriptors` reports the one that matters. Without a

@@ -91,7 +91,7 @@ class Issuer:
         """Take the keys that `read` returns; return the problem if they are wrong, and keep the old ones."""
         try:
             self._keys = _read_keys(read())
-        except (OSError, ValueError, HTTPException) as error:
+        except (OSError, ValueError, RecursionError, HTTPException) as error:
             return f"the keys of issuer {self.settings.issuer}: {self.settings.keys}: cannot be read: {error}"
         self.changes += 1
         return ""
@@ -104,7 +104,7 @@ class Issuer:
         """Return the identity that a token proves; raise UnauthenticatedError."""
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, RecursionError) as error:
             raise UnauthenticatedError("malformed") from error
         keys = self._keys_of(header)
         if "crit" in header:

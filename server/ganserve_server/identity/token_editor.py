@@ -36,7 +36,7 @@ def add_token(
     lines.append(f"created = {_moment(datetime.datetime.now(datetime.UTC))}")
     if expires is not None:
         lines.append(f"expires = {_moment(expires)}")
-    file = file.resolve()  # of a link, the file itself is replaced
+    file = Path(os.path.realpath(file))  # of a link, the file itself is replaced
     with _locked(file):
         text, known = _BEGINNING, set()
         if file.exists():
@@ -48,7 +48,7 @@ def add_token(
 
 def remove_tokens(file: Path, name: str) -> int:
     """Remove all tokens of a name, and return how many there were; raise StartupError if the file is wrong."""
-    file = file.resolve()
+    file = Path(os.path.realpath(file))
     with _locked(file):
         before = read_identities(file)
         gone = {proof for proof, identity in before.tokens.items() if identity.name == name}

@@ -6,35 +6,37 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-_SLOW_S = 5.0
-_MOST_SLOW = 6  # each takes memory and a process
-
 
 class LoadPlaces:
-    """Places of loads. A load that takes long gives its place to another, and runs on beside it."""
+    """Places of loads. Those that took long before get all but one of them, so that new ones always find one."""
 
-    def __init__(self, quick: int, slow_s: float = _SLOW_S) -> None:
-        """Let this many loads run at once beside up to six slow ones, which have taken `slow_s`."""
-        self.most = quick + _MOST_SLOW
-        """Loads that run at once at most."""
-        self._places = threading.Semaphore(quick)
-        self._slow_s = slow_s
+    def __init__(self, most: int) -> None:
+        """Let this many loads run at once, at least two."""
+        self.most, self.most_again = most, most - 1
+        """Loads that run at once at most, and those among them that took long before."""
+        self._changed = threading.Condition()
+        self._free = most
+        self._waiting = {False: 0, True: 0}
+
+    def announce(self, *, again: bool) -> None:
+        """Note that a load will come for a place; `again` if it took long before."""
+        with self._changed:
+            self._waiting[again] += 1
+
+    def wanted(self, *, again: bool) -> bool:
+        """Return whether a load waits for a place."""
+        return self._waiting[again] > 0
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
-        """Wait for a place, and hold it until the block ends, or is slow."""
-        self._places.acquire()
-        returned = threading.Lock()  # whoever gets it returns the place
-
-        def give_back() -> None:
-            if returned.acquire(blocking=False):
-                self._places.release()
-
-        timer = threading.Timer(self._slow_s, give_back)
-        timer.daemon = True
-        timer.start()
+    def taken(self, *, again: bool) -> Iterator[None]:
+        """Wait for a place and hold it until the block ends."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free > (1 if again and self._waiting[False] else 0))
+            self._free -= 1
+            self._waiting[again] -= 1
         try:
             yield
         finally:
-            timer.cancel()
-            give_back()
+            with self._changed:
+                self._free += 1
+                self._changed.notify_all()

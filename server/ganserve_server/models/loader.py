@@ -1,5 +1,6 @@
 """Load and unload versions of models. A version is closed only after its requests have finished."""
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -16,12 +17,12 @@ from ganserve_server.models.load_places import LoadPlaces
 from ganserve_server.models.model import Model
 from ganserve_server.models.package_files import Package, manifest_digest, read_package
 from ganserve_server.models.trial_inputs import fitted, trial_feeds
-from ganserve_server.models.trial_process import TrialProcesses
+from ganserve_server.models.trial_process import SlowTrialError, TrialProcesses
 from ganserve_server.models.version_table import VersionEntry, VersionTable
 from ganserve_server.queue.options import BatchConfig
 
 _MOST_REASON_CHARACTERS = 2000
-_FEWEST_LOADS, _MOST_LOADS = 2, 4  # at a time, beside slow ones
+_FEWEST_LOADS, _MOST_LOADS = 2, 4  # at a time: an endless trial must not keep the others waiting
 _log = logging.getLogger(__name__)
 
 
@@ -55,6 +56,8 @@ class Loader:
         self._draining: list[threading.Thread] = []
         self._places = LoadPlaces(min(max(usable_cores(), _FEWEST_LOADS), _MOST_LOADS))
         self._loads = ThreadPoolExecutor(self._places.most, thread_name_prefix="load")
+        self._again = ThreadPoolExecutor(self._places.most_again, thread_name_prefix="load-again")
+        self._open: set[Future[None]] = set()
         self._running = 0
         self.started = False
         """True once versions are loaded while the server runs, which the log says."""
@@ -71,9 +74,12 @@ class Loader:
             entry.state = gan_service_pb2.MODEL_STATE_LOADING
         entry.tried, entry.reason = entry.found, ""
         self._running += 1
-        entry.load = self._loads.submit(self._load, entry)
+        done: Future[None] = Future()
+        entry.load = done
+        self._open.add(done)
+        self._submit(entry, done, attempt=0)
         self._notify()
-        return entry.load
+        return done
 
     def unload(self, entry: VersionEntry) -> None:
         """Unload a version, but let its running requests finish. A load that runs is discarded when it ends."""
@@ -95,7 +101,10 @@ class Loader:
         self.closing.set()
         if self._trials is not None:
             self._trials.close()
-        self._loads.shutdown(cancel_futures=True)
+        for loads in (self._loads, self._again):
+            loads.shutdown(cancel_futures=True)
+        for done in list(self._open):
+            done.cancel()
         with self.lock:
             models = [entry.model for entry in self._table.entries() if entry.model is not None]
             self._table.replace([])
@@ -105,15 +114,33 @@ class Loader:
         for thread in self._draining:
             thread.join()
 
-    def _load(self, entry: VersionEntry) -> None:
-        """Load a version, on a thread of its own, and put it into the table."""
+    def _submit(self, entry: VersionEntry, done: Future[None], attempt: int) -> None:
+        self._places.announce(again=attempt > 0)
+        (self._again if attempt else self._loads).submit(self._run, entry, done, attempt)
+
+    def _run(self, entry: VersionEntry, done: Future[None], attempt: int) -> None:
+        """Load a version, on a thread of its own; if its trial gives way to others, later again with twice the time."""
+        try:
+            if not self._load(entry, attempt):
+                self._submit(entry, done, attempt + 1)
+                return
+        except BaseException as error:  # noqa: BLE001 - for whoever waits
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+        self._open.discard(done)
+
+    def _load(self, entry: VersionEntry, attempt: int) -> bool:
+        """Load a version and put it into the table; return False if its trial gave way to others."""
         model, failure = None, None
         try:
-            with self._places.taken():
+            with self._places.taken(again=attempt > 0):
                 package = self._read(entry)
-                model = None if package is None else self._made(package)
+                model = None if package is None else self._made(package, attempt)
             if model is not None:
                 self._agreement.together((entry.name, entry.version, model.digest))
+        except SlowTrialError:
+            return False
         except (PackageError, ProviderError) as error:
             failure = error
         except MemoryError:
@@ -133,6 +160,7 @@ class Loader:
             self._notify()
         if isinstance(failure, ProviderError):
             raise failure
+        return True
 
     def _read(self, entry: VersionEntry) -> Package | None:
         """Return the version's package; None if it is the one that is loaded."""
@@ -141,13 +169,14 @@ class Loader:
             return package if package.digest != model.digest else None
         return read_package(entry.folder)
 
-    def _made(self, package: Package) -> Model:
+    def _made(self, package: Package, attempt: int) -> Model:
         engine_config, batch_config = fitted(package.info, self._engine_config, self._batch_config)
         if self._trials is None:
             check_graph_files(package)
         else:
             feeds = trial_feeds(package.info, engine_config, batch_config)
-            self._trials.check(package, engine_config, feeds)
+            wanted = functools.partial(self._places.wanted, again=attempt > 0)
+            self._trials.check(package, engine_config, feeds, attempt, wanted)
         with self._making:
             return Model(package, self._engine_config, self._batch_config)
 

@@ -135,7 +135,7 @@ class _Reader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._repository = folder.parent.parent.resolve()
+        self._repository = Path(os.path.realpath(folder.parent.parent))
 
     def manifest(self) -> bytes:
         try:
@@ -175,7 +175,7 @@ class _Reader:
     def _open(self, name: str) -> FileIO:
         """Open a file after following links, unless it leaves the repository or is not a regular file."""
         path = self._folder / name
-        real = path.resolve(strict=True)
+        real = Path(os.path.realpath(path, strict=True))  # `Path.resolve` raises RuntimeError for circular links
         if not real.is_relative_to(self._repository):
             raise PackageError(f"{name} is {real}, outside the repository {self._repository}: copy the file into it")
         # Opening a pipe for reading would block.

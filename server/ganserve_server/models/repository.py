@@ -66,6 +66,7 @@ class Repository:
         self._loader = Loader(self._table, engine_config, batch_config, drain_timeout_s, trials, self._agreement)
         self._changes = ThreadPoolExecutor(_CHANGES, thread_name_prefix="repository-changes")
         self._last_scan: dict[Path, Fingerprint] = {}
+        self._arriving: dict[str, int] = {}  # the newest version of each model whose files still change
         self._watcher: threading.Thread | None = None
         self.resolve = self._table.resolve
         """Return the model that a request names; see `VersionTable.resolve`."""
@@ -218,9 +219,6 @@ class Repository:
         """
         with self._loader.lock:
             settled = self._scan(settled_only=settled_only)
-            for entry in self._table.entries():
-                if not entry.found:
-                    self._loader.unload(entry)
         while loads := self._begin_loads(settled, again=again):
             again = False
             if not wait:
@@ -230,10 +228,11 @@ class Repository:
                     load.result()
 
     def _begin_loads(self, settled: set[Path], *, again: bool) -> list[Future[None]]:
-        """Begin to load wanted versions, and unload those beyond the newest; return the loads that run."""
+        """Begin to load wanted versions, and unload what is gone or beyond the newest; return the loads that run."""
         with self._loader.lock:
             for versions in self._table.groups():
                 self._load_newest(versions, settled, again=again)
+                self._unload_gone(versions)
                 self._unload_surplus(versions)
             return [entry.load for entry in self._table.entries() if entry.load is not None]
 
@@ -249,6 +248,10 @@ class Repository:
             folder
             for folder, fingerprint in now.fingerprints.items()
             if not settled_only or self._last_scan.get(folder) == fingerprint
+        }
+        self._arriving = {
+            name: max((version for version, folder in folders.items() if folder not in settled), default=0)
+            for name, folders in now.packages.items()
         }
         self._last_scan = now.fingerprints
         self.ignored = now.ignored
@@ -275,7 +278,18 @@ class Repository:
             is_due = entry.found != entry.tried or (again and entry.reason)
             if is_due and entry.found and entry.folder in settled and entry.load is None:
                 self._loader.begin(entry)
-            hopeful += entry.model is not None or entry.load is not None
+            hopeful += bool(entry.found) and (entry.model is not None or entry.load is not None)
+
+    def _unload_gone(self, versions: dict[int, VersionEntry]) -> None:
+        """Unload versions that left the folder; one that answers stays while a newer one is on its way."""
+        for entry in versions.values():
+            if not entry.found and (entry.model is None or not self._has_successor(entry, versions)):
+                self._loader.unload(entry)
+
+    def _has_successor(self, entry: VersionEntry, versions: dict[int, VersionEntry]) -> bool:
+        """Return whether a newer version is being loaded, or copied into the folder."""
+        loads = max((one.version for one in versions.values() if one.load is not None and one.found), default=0)
+        return entry.version < max(loads, self._arriving.get(entry.name, 0))
 
     def _unload_surplus(self, versions: dict[int, VersionEntry]) -> None:
         """Unload versions beyond the newest ones, except those loaded by their number."""

@@ -13,19 +13,27 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from ganserve_server.models.agreement import Agreement, Alone
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ganserve_server.engine.sessions import EngineConfig, Feed
     from ganserve_server.models.package_files import Package
 
 _MOST_REMEMBERED = 10_000
 _MOST_ANSWER_BYTES = 2**16
+SLOW_S = 5.0
+"""Time after which a trial may have to give way."""
+_LOOK_EVERY_S = 0.5
 _START = "import sys; sys.path[:] = {path!r}; from ganserve_server.models.trial_child import main; main()"
+
+
+class SlowTrialError(Exception):
+    """A trial takes long, and gave way to others; it may be tried again later."""
 
 
 class TrialProcesses:
@@ -46,10 +54,20 @@ class TrialProcesses:
         """Start a process for the first trial, to be ready sooner."""
         self._idle.append(self._spawned())
 
-    def check(self, package: Package, engine: EngineConfig, feeds: Sequence[Feed]) -> None:
+    def check(
+        self,
+        package: Package,
+        engine: EngineConfig,
+        feeds: Sequence[Feed],
+        attempt: int = 0,
+        gives_way: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Try a package with the generator's inputs `feeds`, unless it has passed before in the same way.
 
-        Raises PackageError if it fails, crashes, or exceeds a limit, and ProviderError.
+        A trial that takes more than five seconds ends as soon as `gives_way` returns True; each further attempt has
+        twice that time, up to the limit.
+
+        Raises PackageError if it fails, crashes, or exceeds a limit, ProviderError, and SlowTrialError if it gave way.
         """
         from dataclasses import replace
 
@@ -69,9 +87,12 @@ class TrialProcesses:
         is_reusable = engine.provider in ON_CPU
 
         def run() -> tuple[str, str]:
-            return self._run(package, once, feeds, is_reusable=is_reusable)
+            limit = _Limit(SLOW_S * 2**attempt, self._timeout_s, gives_way)
+            return self._run(package, once, feeds, limit, is_reusable=is_reusable)
 
-        kind, message = self._agreement.once(("trial", *way), run)
+        kind, message = self._agreement.once(("trial", *way, attempt), run)
+        if kind == "slow":
+            raise SlowTrialError
         if kind == "provider":
             raise ProviderError(message)
         if kind != "passed":
@@ -99,7 +120,13 @@ class TrialProcesses:
             _end(process)
 
     def _run(
-        self, package: Package, engine: EngineConfig, feeds: Sequence[Feed], *, is_reusable: bool
+        self,
+        package: Package,
+        engine: EngineConfig,
+        feeds: Sequence[Feed],
+        limit: _Limit,
+        *,
+        is_reusable: bool,
     ) -> tuple[str, str]:
         """Return the outcome of a trial: its kind and the message of a failure."""
         from ganserve_server.models.trial_child import Task
@@ -109,15 +136,7 @@ class TrialProcesses:
             process = self._take()
         except OSError as error:
             return "package", f"no process to try it in could be started: {error.strerror}"
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(self._timeout_s, end)
-        timer.daemon = True
-        timer.start()
+        limit.begin(process)
         answer: list[str] | None = None
         try:
             assert process.stdin is not None, "it is a pipe"
@@ -128,9 +147,11 @@ class TrialProcesses:
             line = process.stdout.readline(_MOST_ANSWER_BYTES)
             answer = _parsed(line)
         finally:
-            timer.cancel()
+            limit.end()
             self._give_back(process, reuse=is_reusable and answer is not None and answer[0] != "memory")
-        if late.is_set():
+        if limit.gave_way:
+            return "slow", ""
+        if limit.exceeded:
             return "package", self._too_slow()
         if answer is None:
             return "package", self._end_of(process)
@@ -189,6 +210,38 @@ class TrialProcesses:
         if name == "SIGKILL":
             return f"the process that tried it was killed: the machine may lack memory. {self._too_large()}"
         return f"the process that tried it crashed ({name}): export it again, or report the crash to onnxruntime"
+
+
+class _Limit:
+    """Ends a process after a time, or earlier if it is slow and has to give way."""
+
+    def __init__(self, slow_s: float, timeout_s: float, gives_way: Callable[[], bool]) -> None:
+        self.exceeded = self.gave_way = False
+        self._slow_s, self._timeout_s = slow_s, timeout_s
+        self._gives_way = gives_way
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+
+    def begin(self, process: subprocess.Popen[bytes]) -> None:
+        """Limit a process from now on."""
+        threading.Thread(target=self._watch, args=(process,), name="trial-limit", daemon=True).start()
+
+    def end(self) -> None:
+        """Let the process live on, if it does: it may try another package."""
+        with self._lock:
+            self._ended.set()
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        end, pause_s = time.monotonic() + self._timeout_s, self._slow_s
+        while not self._ended.wait(max(0.0, min(pause_s, end - time.monotonic()))):
+            exceeded = time.monotonic() >= end
+            gives_way = not exceeded and self._gives_way()
+            with self._lock:
+                if (exceeded or gives_way) and not self._ended.is_set():
+                    self.exceeded, self.gave_way = exceeded, gives_way
+                    process.kill()
+                    return
+            pause_s = _LOOK_EVERY_S
 
 
 def _parsed(line: bytes) -> list[str] | None:

@@ -27,6 +27,7 @@ def set_up_logging(level: str, log_format: LogFormat) -> None:
     """Send the log of the whole process to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.addFilter(_tells_something)
     handler.addFilter(_add_request_id)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
@@ -55,6 +56,13 @@ def name_process(number: int) -> None:
 
     for handler in logging.getLogger().handlers:
         handler.addFilter(add)
+
+
+def _tells_something(record: logging.LogRecord) -> bool:
+    """Return False for what gRPC logs as an error if a client leaves at the moment when its answer is sent."""
+    return not (
+        record.name == "grpc._cython.cygrpc" and record.getMessage().startswith("ExecuteBatchError raised in core")
+    )
 
 
 def _add_request_id(record: logging.LogRecord) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ganserve_server.processes.vitals import Vitals, own_time_s, read_vitals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import Future
 
     from ganserve_server.processes.worker_process import WorkerProcess
@@ -31,8 +31,21 @@ async def watch(workers: Callable[[], Iterable[WorkerProcess]], *, every_s: floa
     while True:
         await asyncio.sleep(every_s)
         watches = {worker: watches.get(worker) or Watch(worker, every_s) for worker in workers()}
-        for one in watches.values():
-            one.look()
+        look_at(list(watches.values()))
+
+
+def look_at(watches: Sequence[Watch]) -> None:
+    """Ask the processes, and end one that hangs.
+
+    One at a time, a stopped one first: others may wait for a lock that it holds, and get time to answer without it.
+    """
+    for one in watches:
+        one.look()
+    hung = max(watches, key=Watch.urgency, default=None)
+    if hung is not None and any(hung.urgency()):
+        hung.end()
+        for one in watches:
+            one.begin_again()
 
 
 class Watch:
@@ -49,7 +62,7 @@ class Watch:
         self._has_answered = False
 
     def look(self) -> None:
-        """Ask again if it has answered; else count its own time, and end it if that was too long."""
+        """Ask again if it has answered; else count its own time."""
         worker = self._worker
         if self._asked is None or self._asked.done():
             self._has_answered = self._has_answered or self._asked is not None
@@ -61,10 +74,23 @@ class Watch:
             # If this process was late itself, for instance because all were frozen, that is not the other's fault.
             self._silent_s += own_time_s(self._before, vitals, min(now - self._looked, self._every_s))
         self._looked, self._before = now, vitals
-        worker.hangs = self._silent_s >= _HANGS_S
-        if vitals is None or worker.killed is not None:
-            return
-        patient = self._has_answered or vitals.stopped
-        if self._silent_s >= (PATIENCE_S if patient else _START_PATIENCE_S):
-            why = "was stopped by a signal" if vitals.stopped else "did not answer"
-            worker.end(f"{why} for {self._silent_s:.0f} s in which it could have run, and was killed")
+        worker.hangs = worker.hangs or self._silent_s >= _HANGS_S
+
+    def urgency(self) -> tuple[bool, float]:
+        """Return whether it is stopped, and for how long it has not answered; nothing if it is not to be ended."""
+        vitals, patience_s = self._before, PATIENCE_S
+        if vitals is None or self._worker.killed is not None:
+            return False, 0.0
+        if not (self._has_answered or vitals.stopped):
+            patience_s = _START_PATIENCE_S
+        return (vitals.stopped, self._silent_s) if self._silent_s >= patience_s else (False, 0.0)
+
+    def end(self) -> None:
+        """End the process."""
+        stopped, silent_s = self.urgency()
+        why = "was stopped by a signal" if stopped else "did not answer"
+        self._worker.end(f"{why} for {silent_s:.0f} s in which it could have run, and was killed")
+
+    def begin_again(self) -> None:
+        """Forget how long it has not answered."""
+        self._silent_s = 0.0

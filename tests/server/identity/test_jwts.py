@@ -91,6 +91,15 @@ def test_claims_must_be_right(authenticator: Authenticator, keys: Keys, claims: 
     assert refused(authenticator, f"Bearer {keys.token(**claims)}") == reason
 
 
+@pytest.mark.parametrize("part", [0, 1])
+def test_deeply_nested_parts_are_refused(authenticator: Authenticator, keys: Keys, part: int) -> None:
+    parts = keys.token(header={"kid": "rsa"}).split(".")
+    nested = base64.urlsafe_b64decode(parts[part] + "==").rstrip(b"}") + b',"x":' + b"[" * 2500 + b"]" * 2500 + b"}"
+    parts[part] = base64.urlsafe_b64encode(nested).rstrip(b"=").decode()
+    assert len(".".join(parts)) < MOST_BYTES - len("Bearer ")
+    assert refused(authenticator, f"Bearer {'.'.join(parts)}") in ("malformed", "unknown_issuer")
+
+
 def test_no_algorithm_is_taken_from_the_token(authenticator: Authenticator, keys: Keys) -> None:
     head, payload, _ = keys.token().split(".")
     for algorithm in ("none", "None", "NONE", ""):

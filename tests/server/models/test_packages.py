@@ -56,6 +56,11 @@ def link_outside(folder: Path) -> None:
     folder.joinpath("generator.onnx").symlink_to(outside)
 
 
+def circular_link(folder: Path) -> None:
+    folder.joinpath("critic.onnx").unlink()
+    folder.joinpath("critic.onnx").symlink_to("critic.onnx")
+
+
 def corrupt(folder: Path) -> None:
     content = bytearray(folder.joinpath("generator.onnx").read_bytes())
     content[100] ^= 1
@@ -160,6 +165,7 @@ BROKEN = {
         r"label_names has 131075 entries; expected at most 131072",
     ),
     "truncated": (truncate, r"critic\.onnx has \d+ bytes, the manifest says \d+"),
+    "circular link": (circular_link, r"critic\.onnx cannot be read: Too many levels of symbolic links"),
     "link": (link_outside, r"generator\.onnx is .*outside\.onnx, outside the repository .*: copy the file into it"),
     "graph not listed": (
         setting("generator.file", "absent.onnx"),

@@ -105,6 +105,29 @@ def test_removed_versions_and_models_are_unloaded(repository: Repository, models
         repository.resolve("other", 0)
 
 
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_replaced_version_answers_until_the_new_one_does(
+    repository: Repository, models: Path, tmp_path: Path, *, watched: bool
+) -> None:
+    folder = build_tiny_package(tmp_path, "tiny", version=2)
+    shutil.rmtree(models / "tiny" / "1")
+    folder.rename(models / "tiny" / "2")
+    if watched:
+        repository.watch(0.05)
+    else:
+        threading.Thread(target=repository.reload).start()
+    # Raises an error if no version answers for a moment.
+    wait_for(lambda: repository.resolve("tiny", 0).info.version == 2, "the new version")
+    wait_for(lambda: states(repository) == {"tiny": {2: READY}}, "the old version to go")
+
+
+def test_a_replaced_version_goes_when_the_new_one_is_broken(repository: Repository, models: Path) -> None:
+    break_package(build_tiny_package(models, "tiny", version=2))
+    shutil.rmtree(models / "tiny" / "1")
+    repository.reload()
+    wait_for(lambda: states(repository) == {"tiny": {2: FAILED}}, "the old version to go")
+
+
 def test_a_new_package_can_be_loaded_at_once(repository: Repository, models: Path) -> None:
     build_tiny_package(models, "tiny", version=7)
     build_tiny_package(models, "tiny", version=8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import sys
@@ -15,12 +14,11 @@ import pytest
 import hostile_packages
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.errors import PackageError
-from ganserve_server.models import loader
-from ganserve_server.models.load_places import LoadPlaces
+from ganserve_server.models import trial_process
 from ganserve_server.models.package_files import read_package
 from ganserve_server.models.repository import Repository
 from ganserve_server.models.trial_inputs import fitted, trial_feeds
-from ganserve_server.models.trial_process import TrialProcesses
+from ganserve_server.models.trial_process import SlowTrialError, TrialProcesses
 from repositories import BATCH, ENGINE, FAILED, READY, states, wait_for
 from server_process import running_server
 from tiny_packages import build_tiny_package
@@ -115,7 +113,7 @@ def test_an_endless_version_keeps_nobody_waiting(
 def test_more_endless_versions_than_loads_at_once_keep_nobody_waiting(
     trials: TrialProcesses, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "LoadPlaces", functools.partial(LoadPlaces, slow_s=0.1))
+    monkeypatch.setattr(trial_process, "SLOW_S", 0.1)
     build_tiny_package(tmp_path, "tiny", 1)
     repository = Repository(tmp_path, ENGINE, BATCH, trials=trials)
     repository.load()
@@ -128,6 +126,26 @@ def test_more_endless_versions_than_loads_at_once_keep_nobody_waiting(
     build_tiny_package(tmp_path, "tiny", 2)
     expected = {name: {1: LOADING} for name in bad} | {"tiny": {1: READY, 2: READY}}
     wait_for(lambda: states(repository) == expected, "the good version")
+
+
+def test_a_slow_trial_gives_way_to_others_and_only_to_them(
+    trials: TrialProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_process, "SLOW_S", 0.01)
+    package = read_package(hostile_packages.endless(tmp_path))
+    engine, batch = fitted(package.info, ENGINE, BATCH)
+    feeds = trial_feeds(package.info, engine, batch)
+    looks = []
+
+    def wanted() -> bool:
+        looks.append(len(children()))
+        return len(looks) == 3
+
+    with pytest.raises(SlowTrialError):
+        trials.check(package, engine, feeds, 1, wanted)
+    assert looks == [1, 1, 1]
+    assert not children()
+    check(trials, build_tiny_package(tmp_path))
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from ganserve.v1 import gan_service_pb2
 from ganserve_server.monitoring.access_log import AccessLog
 from ganserve_server.monitoring.call_tracking import Call, current_call
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
-from ganserve_server.monitoring.logs import JsonFormatter, TextFormatter, _add_request_id
+from ganserve_server.monitoring.logs import JsonFormatter, TextFormatter, _add_request_id, _tells_something
 from server_process import running_server
 from stubs import TIMEOUT_S, connected
 from tiny_packages import build_tiny_package, read_manifest, write_manifest
@@ -129,6 +129,15 @@ def test_an_exception_stays_on_its_json_line() -> None:
     line = JsonFormatter().format(record)
     assert "\n" not in line
     assert "ValueError: what happened" in json.loads(line)["exception"]
+
+
+def test_clients_that_leave_are_no_errors() -> None:
+    """The text is gRPC's own: a client must leave at one moment to cause it."""
+    text = "%s raised in core by servicer method [%s]"
+    for name, told in (("ExecuteBatchError", False), ("KeyError", True)):
+        message = text % (name, "/ganserve.v1.GanService/Sample")
+        record = logging.LogRecord("grpc._cython.cygrpc", logging.ERROR, "", 0, message, (), None)
+        assert _tells_something(record) is told
 
 
 def test_running_out_of_file_descriptors_is_logged(caplog: pytest.LogCaptureFixture) -> None:

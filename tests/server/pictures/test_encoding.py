@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import threading
 from typing import TYPE_CHECKING, Any
@@ -197,3 +198,36 @@ def test_cancelling_drops_slices_that_have_not_started() -> None:
         assert len(begun) == 2
 
     asyncio.run(scenario())
+
+
+def test_callers_take_turns() -> None:
+    threads, order, first, release = PictureThreads(1), [], threading.Event(), threading.Event()
+
+    def work(caller: str, part: slice) -> list[int]:
+        order.append(caller)
+        first.set()
+        assert release.wait(60)
+        return list(range(part.start, part.stop))
+
+    async def scenario() -> None:
+        calls = [threads.of(caller).map(functools.partial(work, caller), 3, 2**30) for caller in "aaaaab"]
+        tasks = [asyncio.create_task(call) for call in calls]
+        assert await asyncio.to_thread(first.wait, 60)
+        release.set()
+        assert await asyncio.gather(*tasks) == [[0, 1, 2]] * 6
+
+    asyncio.run(scenario())
+    assert order.index("b") <= 2, "after the one that ran, and one more at most"
+    assert len(order) == 18
+
+
+def test_an_error_frees_its_thread() -> None:
+    threads = PictureThreads(1)
+
+    def fail(_part: slice) -> list[int]:
+        raise ValueError("damaged")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="damaged"):
+            asyncio.run(threads.map(fail, 1, 1))
+    assert asyncio.run(threads.map(lambda part: [part.start], 1, 1)) == [0]

@@ -17,7 +17,7 @@ from ganserve import Client
 from ganserve_server.processes import liveness
 from ganserve_server.processes.changes import ChangeLog
 from ganserve_server.processes.fleet import Fleet
-from ganserve_server.processes.liveness import Watch
+from ganserve_server.processes.liveness import Watch, look_at
 from ganserve_server.processes.vitals import Thread, Vitals, own_time_s, read_vitals
 from repositories import wait_for
 from server_process import fetch, processes_of, running_server
@@ -111,7 +111,7 @@ def test_a_process_that_hangs_is_ended_and_one_that_answers_is_not(
     assert not asked.hangs
 
     def look() -> bool:
-        watch.look()
+        look_at([watch])
         return asked.process.poll() is not None
 
     wait_for(look, "the end")
@@ -125,13 +125,29 @@ def test_a_process_that_starts_may_take_longer(monkeypatch: pytest.MonkeyPatch) 
     starting = Asked(_WAIT)
     watch = Watch(starting, 0.01)  # type: ignore[arg-type]
     for _ in range(5):
-        watch.look()
+        look_at([watch])
     assert starting.killed is None
     starting.questions[0].set_result(None)
-    for _ in range(3):
-        watch.look()
+    wait_for(lambda: look_at([watch]) or starting.killed is not None, "the end")
     assert starting.killed is not None
     starting.process.wait()
+
+
+def test_others_get_time_to_answer_without_the_one_that_was_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(liveness, "PATIENCE_S", 0.3)
+    waiting, stopped = Asked(_WAIT), Asked(_WAIT)
+    watches = [Watch(each, 0.02) for each in (waiting, stopped)]  # type: ignore[arg-type]
+    look_at(watches)
+    for each in (waiting, stopped):
+        each.questions[-1].set_result(None)
+    look_at(watches)
+    stopped.process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: look_at(watches) or stopped.killed is not None, "the end of the stopped one")
+    assert waiting.killed is None
+    assert watches[0].urgency() == (False, 0.0)
+    wait_for(lambda: look_at(watches) or waiting.killed is not None, "the end of one that does not answer even then")
+    for each in (waiting, stopped):
+        each.process.wait()
 
 
 def test_the_probes_tell_whether_a_restart_would_help() -> None:

@@ -16,6 +16,7 @@ from ganserve_training.options.checks import expect_at_least, expect_choices, ex
 from ganserve_training.run.optimisers import OptimisersConfig
 
 Precision = Literal["float32", "bfloat16"]
+MemoryFormat = Literal["contiguous", "channels-last"]
 OnTrouble = Literal["heal", "stop", "continue"]
 
 
@@ -77,6 +78,9 @@ class TrainConfig:
     """Parts into which a batch is split to fit into memory; their gradients are added before an update."""
     precision: Precision = "float32"
     """bfloat16: mixed precision, with the networks' products in bfloat16 and weights and penalties in float32."""
+    memory_format: MemoryFormat = "contiguous"
+    """Order of images and convolutions' weights in memory. channels-last: faster for most convolutions without groups;
+    the weights differ by rounding."""
     on_trouble: OnTrouble = "heal"
     """Action when the diagnosis finds that training has failed. heal: go back to the last healthy checkpoint,
     change what may have caused it and go on, at most three times. stop: end the run. continue: only report it."""

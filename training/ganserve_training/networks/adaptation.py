@@ -31,6 +31,8 @@ class Adaptation:
     """It takes samples or latents alone."""
     one_hot: int = 0
     """K, if it takes labels as float32 [N, K]; 0: int64 [N]."""
+    label_maps: bool = False
+    """Its one-hot labels are constant channels, [N, K, H, W] beside images, [N, K, 1, 1] beside latents."""
     as_maps: bool = False
     """It takes latents as [N, Z, 1, 1]."""
     copies_input: bool = False
@@ -65,6 +67,8 @@ class Adapted(nn.Module):
             inputs = inputs[:, :, None, None]
         if how.one_hot and labels is not None:
             labels = (labels[:, None] == torch.arange(how.one_hot, device=labels.device)).to(torch.float32)
+            if how.label_maps:
+                labels = labels[:, :, None, None].expand(-1, -1, *(inputs.shape[2:] or (1, 1)))
         made = self.network(inputs) if how.without_labels else self.network(inputs, labels)
         if isinstance(made, CriticOutput):
             return made._replace(scores=self._read(made.scores, count))
@@ -103,6 +107,7 @@ def calls(network: nn.Module, labels: int, *, latents: bool) -> Iterator[Adaptat
         yield replace(alone, as_maps=maps)
         if labels and not alone.without_labels:
             yield replace(alone, as_maps=maps, one_hot=labels)
+            yield replace(alone, as_maps=maps, one_hot=labels, label_maps=True)
 
 
 def takes_two(network: nn.Module) -> bool:

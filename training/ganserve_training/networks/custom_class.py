@@ -158,6 +158,8 @@ class YourClass:
                 notes.append(f"its outputs are {made.dtype}, and are read as float32")
         how = replace(how, copies_input=_changes_input(network, how, inputs, labels))
         notes += [note for found, note in _NOTES.items() if getattr(how, found)]
+        if how.label_maps:
+            notes.remove(_NOTES["one_hot"])
         exact = further.probabilities and without_sigmoid(
             network, lambda asked: self.call(Adapted(asked, how), inputs, labels)
         )
@@ -258,6 +260,7 @@ class YourClass:
 
 _NOTES = {
     "one_hot": "its labels are given as float32 [N, K], one-hot",
+    "label_maps": "its labels are given as constant channels, [N, K, H, W]",
     "as_maps": "its latents are given as [N, Z, 1, 1]",
     "copies_input": "it changes its input in place, so it gets a copy",
 }

@@ -18,6 +18,7 @@ from ganserve_training.networks.blocks import LEAK, coarsest_side, init_weights,
 from ganserve_training.networks.conditioning import Conditioning
 from ganserve_training.networks.config import ImageConfig, NormConfig, NormKind, Shape, register_architecture
 from ganserve_training.networks.normalisation import Normalisation, absorb_batch_norm
+from ganserve_training.options.checks import refusal
 
 
 class DcganGenerator(Generator):
@@ -27,18 +28,29 @@ class DcganGenerator(Generator):
         super().__init__(config, conditioning)
         levels = resolution_levels(shape)
         widths = level_widths(config.generator_width, config.max_width, levels)[:-1]
-        norm = config.norms[0]
+        norm, groups = config.norms[0], config.generator_groups
         bias = norm != "batch"
+        self._check_groups(groups, shape[0], widths)
         self.side = coarsest_side(shape)
         self.stem = nn.Linear(self.input_dim, widths[0] * self.side**2, bias=bias)
         self.norms = nn.ModuleList(
             Normalisation(norm, width, image=True, label_count=self.norm_labels) for width in widths
         )
         self.upsample = nn.ModuleList(
-            nn.ConvTranspose2d(widths[i], widths[i + 1], 4, stride=2, padding=1, bias=bias) for i in range(levels - 1)
+            nn.ConvTranspose2d(widths[i], widths[i + 1], 4, stride=2, padding=1, groups=groups, bias=bias)
+            for i in range(levels - 1)
         )
-        self.to_image = nn.ConvTranspose2d(widths[-1], shape[0], 4, stride=2, padding=1)
+        self.to_image = nn.ConvTranspose2d(widths[-1], shape[0], 4, stride=2, padding=1, groups=groups)
         _init_for(norm)(self)
+
+    @staticmethod
+    def _check_groups(groups: int, channels: int, widths: list[int]) -> None:
+        """Refuse groups that can't part the image's channels, or those of a layer, evenly."""
+        wrong = [f"the images' {channels}"] if channels % groups else []
+        wrong += [f"a layer's {width}" for width in widths if width % groups]
+        if wrong:
+            fix = "Use 1, or --networks.generator-width and --networks.max-width that it divides"
+            raise refusal("networks.generator_groups", groups, f"does not divide {wrong[0]} channels", fix)
 
     def generate(self, inputs: Tensor, labels: Tensor | None) -> Tensor:
         """Map [N, Z + E] to images [N, C, H, W] in [-1, 1]."""
@@ -97,6 +109,14 @@ class DcganConfig(ImageConfig, NormConfig):
     architecture = "dcgan"
     players = (DcganGenerator, DcganCritic)
     auto_norms = ("batch", "batch")
+
+    generator_groups: int = 1
+    """Groups of the generator's channels, which share the latent and no convolution. 3 suits RGB images whose colours
+    are independent; each group then makes one colour."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._expect_positive("generator_groups")
 
 
 def _init_for(norm: NormKind) -> Callable[[nn.Module], None]:

@@ -69,7 +69,22 @@ def absorb_batch_norm(layer: _Layer, after: nn.Module) -> _Layer:
     if isinstance(layer, nn.Linear):
         return fuse_linear_bn_eval(layer, norm)
     assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+    if isinstance(layer, nn.ConvTranspose2d) and layer.groups > 1:
+        _fuse_grouped(layer, norm)
+        return layer
     return fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, nn.ConvTranspose2d))
+
+
+def _fuse_grouped(layer: nn.ConvTranspose2d, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+    """Give a transposed convolution in groups the weights of itself followed by `norm`, which torch 2.13 can't."""
+    probe = nn.ConvTranspose2d(1, layer.out_channels, 1)  # Fused, it has the gain and the offset of each channel.
+    nn.init.ones_(probe.weight)
+    probe.bias = layer.bias
+    fused = fuse_conv_bn_eval(probe.eval(), norm, transpose=True)
+    gains = fused.weight.view(layer.groups, 1, -1, 1, 1)
+    grouped = layer.weight.view(layer.groups, -1, *layer.weight.shape[1:])
+    layer.weight = nn.Parameter((grouped * gains).view_as(layer.weight))
+    layer.bias = fused.bias
 
 
 def normalise_spectrally(network: nn.Module) -> None:

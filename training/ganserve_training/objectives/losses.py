@@ -58,6 +58,11 @@ class Loss:
         """Return what the generator minimises: scores [N] of generated samples (and real ones, if needed) -> scalar."""
         raise NotImplementedError
 
+    @property
+    def unrolled_needs_real_scores(self) -> bool:
+        """True if `unrolled_generator` reads the scores of real samples."""
+        return self.generator_needs_real_scores or self.zero_sum
+
     def unrolled_generator(self, fake_scores: Tensor, real_scores: Tensor | None) -> Tensor:
         """Return what the generator minimises if an unrolled critic gives the scores: like `generator`.
 

@@ -19,7 +19,7 @@ LISTED: dict[str, str] = {
     "ring": "8 Gaussians in the plane, an MLP",
     "grid": "25 Gaussians in the plane, an MLP",
     "stacked-digits": "three digits as colours, 1,000 modes, an MLP",
-    "stacked-mnist": "the same of MNIST, 28 x 28",
+    "stacked-mnist": "the same of MNIST, 28 x 28: R3GAN's loss, DCGAN",
 }
 """Presets to start from."""
 

@@ -19,6 +19,10 @@ def check_everything(config: TrainConfig, data: DataInfo, pair: NetworkPair, pro
     """
     config.networks.check_effects(pair.generator, resolve_conditioning(config.networks, data))
     check_pair(config, pair, processes)
+    weights = [*pair.generator.parameters(), *pair.critic.parameters()]
+    if config.memory_format != "contiguous" and not any(weight.ndim == 4 for weight in weights):
+        problem = "orders the weights of convolutions, and these networks have none"
+        raise refusal("memory_format", config.memory_format, problem, "Leave it out")
     check_augmentation(config.augmentation, data)
 
 

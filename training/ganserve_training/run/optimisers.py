@@ -73,6 +73,36 @@ class _SquareMeanConfig(OptimiserConfig):
         expect(beta2.least >= 0.0 and beta2.most < 1.0, f"{_EITHER}.beta2", beta2, "at least 0 and less than 1")
 
 
+class LeanAdam(torch.optim.Adam):
+    """torch's fused Adam without the checks around its kernel, which take longer than a small network's update."""
+
+    def lean_step(self) -> None:
+        """Update as `step` does, bit for bit."""
+        (group,) = self.param_groups
+        moving = [item for item in group["params"] if item.grad is not None]
+        states = [self.state[item] for item in moving]
+        if not all(states) or len({(item.dtype, item.device) for item in moving}) != 1:
+            self.step()  # It makes the moments, and sorts weights by their type.
+            return
+        steps = [state["step"] for state in states]
+        torch._foreach_add_(steps, 1)
+        torch._fused_adam_(
+            moving,
+            [item.grad for item in moving],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            steps,
+            amsgrad=False,
+            lr=group["lr"],
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
 @register_optimiser
 @dataclass(frozen=True, kw_only=True)
 class AdamConfig(_SquareMeanConfig):
@@ -83,7 +113,7 @@ class AdamConfig(_SquareMeanConfig):
     def build(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
         """Return torch's Adam, fused."""
         rate, betas = self.learning_rate.start, (self.beta1, self.beta2.start)
-        return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True)
+        return LeanAdam(parameters, lr=rate, betas=betas, fused=True)
 
     def annealed(self, progress: float, share: float = 1.0) -> dict[str, Any]:
         """Return learning rate and both betas."""
@@ -162,6 +192,11 @@ class Updater:
         self._share = lazy_interval / (lazy_interval + 1) if lazy_interval else 1.0
         self.optimiser = config.build(self.parameters)
 
+    def forget_gradients(self) -> None:
+        """Drop the gradients."""
+        for item in self.parameters:
+            item.grad = None
+
     def gradient_norm(self) -> Tensor:
         """Return the Euclidean norm of all gradients together, a scalar."""
         gradients = [item.grad for item in self.parameters if item.grad is not None]
@@ -180,7 +215,10 @@ class Updater:
         if self.config.weight_decay:  # Skip weights without gradients, such as levels that have not grown yet.
             moving: list[Tensor] = [item for item in self.parameters if item.grad is not None]
             torch._foreach_mul_(moving, 1.0 - annealed["lr"] * self.config.weight_decay)
-        self.optimiser.step()
+        if isinstance(self.optimiser, LeanAdam):
+            self.optimiser.lean_step()
+        else:
+            self.optimiser.step()
 
     def reset(self) -> None:
         """Reset the moments."""

@@ -52,7 +52,7 @@ class PathLengthUpdate:
         mean, interval = self.path_length.mean, self.path_length.config.interval
         if step % interval:
             return [mean.clone(), mean.new_zeros(())]
-        self._updater.optimiser.zero_grad()
+        self._updater.forget_gradients()
         penalties = []
         for part, size in zip(labels, sizes, strict=True):
             count = (size + 1) // 2

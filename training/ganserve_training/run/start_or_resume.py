@@ -19,6 +19,7 @@ from ganserve_training.errors import CheckpointError, ConfigChangedError, Config
 from ganserve_training.files import reading, remove_temporary_files
 from ganserve_training.networks.own_code import failures_told
 from ganserve_training.run import launcher_environment as launched
+from ganserve_training.run.allocator import keep_freed_memory, use_huge_pages
 from ganserve_training.run.checkpoint import (
     Checkpoint,
     clean_checkpoint_folder,
@@ -120,6 +121,8 @@ def train(
         if fit is not None and is_new:
             fitted = fit.to_data(config, samples.info, len(samples), extreme_share(samples))
         config = config if fitted is None else fitted.config
+        if keep_freed_memory():
+            use_huge_pages()
         with cpu_threads(threads or default_threads(samples.info)):
             first_step, started, cpu_started = step, time.perf_counter(), time.process_time()
             treatment = Treatment.of(config, checkpoint)

@@ -34,6 +34,7 @@ from ganserve_training.run.checkpoint_weights import load_weights
 from ganserve_training.run.compatibility import check_everything
 from ganserve_training.run.distributed import Processes, running_statistics
 from ganserve_training.run.memory import check_memory, check_network_memory
+from ganserve_training.run.memory_format import arranged
 from ganserve_training.run.network_questions import ask_networks, build_and_ask
 from ganserve_training.run.optimisers import Updater
 from ganserve_training.run.path_length_update import PathLengthUpdate
@@ -73,9 +74,9 @@ class Trainer:
         self._code_categories = config.networks.codes.categories
         self.critic_uses_labels = pair.critic_uses_labels
         """True if the critic's scores depend on labels."""
-        self.generator: nn.Module = pair.generator.to(device)
+        self.generator: nn.Module = arranged(pair.generator.to(device), config.memory_format)
         """The generator as trained; `ema.module` is the one to use."""
-        self.critic: nn.Module = pair.critic.to(device)
+        self.critic: nn.Module = arranged(pair.critic.to(device), config.memory_format)
         self.networks = NetworkPair(self.generator, self.critic, pair.label_names, pair.critic_uses_labels)
         """Both networks, and what their labels are."""
         check_memory(config, pair, samples.info, self.processes)
@@ -85,13 +86,11 @@ class Trainer:
         """The generator's moving average."""
         self._statistics = running_statistics(self.generator, self.critic)
         players, processes, penalties = config.optimisers, self.processes, config.regularisers
-        length = penalties.path_length
-        self._generator_updater = Updater(
-            self.generator.parameters(), players.generator, processes, length.lazy_interval
-        )
+        path = penalties.path_length
+        self._generator_updater = Updater(self.generator.parameters(), players.generator, processes, path.lazy_interval)
         self._critic_updater = Updater(self.critic.parameters(), players.critic, processes, penalties.lazy_interval)
         self._styled = StyledGenerator.of(self.generator, config.networks, self._noise)
-        self._path_length = self._make_path_length(PathLength(length, device)) if length.weight else None
+        self._path_length = self._make_path_length(PathLength(path, device)) if path.weight else None
 
         self.loss = config.loss
         classifier = config.networks.critic_conditioning == "classifier"
@@ -178,7 +177,7 @@ class Trainer:
 
     def _update_critic(self, parts: list[Part], progress: float) -> Row:
         """Update the critic; return its measures."""
-        self._critic_updater.optimiser.zero_grad()
+        self._critic_updater.forget_gradients()
         scorer = self._scorer(self._score, progress)
         rows = []
         for real, labels in parts:
@@ -200,7 +199,7 @@ class Trainer:
 
     def _penalise_critic(self, scorer: Scorer, parts: list[Part], progress: float) -> Row:
         """Update the critic by its penalties alone; return them."""
-        self._critic_updater.optimiser.zero_grad()
+        self._critic_updater.forget_gradients()
         rows = []
         for real, labels in parts:
             with torch.no_grad():
@@ -248,7 +247,7 @@ class Trainer:
         unrolled = self.config.schedule.unrolled_steps > 0
         if not unrolled:
             self._train_critic(False)  # Build no graph for unchanged weights.
-        self._generator_updater.optimiser.zero_grad()
+        self._generator_updater.forget_gradients()
         rows = []
         for real, labels in parts:
             objective, row = self._generator_objective(real, labels, progress, unrolled=unrolled)
@@ -270,8 +269,7 @@ class Trainer:
         if unrolled:
             fake, asked, codes = self._draw_fakes(len(real), labels)
             scorer = self._unrolled_scorer(real, fake, labels, codes, progress)
-            needs_real = self.loss.generator_needs_real_scores or self.loss.zero_sum
-            real_scores = scorer(real, seen).scores if needs_real else None
+            real_scores = scorer(real, seen).scores if self.loss.unrolled_needs_real_scores else None
         else:
             scorer, real_scores = self._scorer(self._score, progress), None
             if self.loss.generator_needs_real_scores:
@@ -279,8 +277,8 @@ class Trainer:
                     real_scores = scorer(real, seen).scores
             fake, asked, codes = self._draw_fakes(len(real), labels)
         output = scorer(fake, seen)
-        minimised = self.loss.unrolled_generator if unrolled else self.loss.generator
-        loss = minimised(output.scores, real_scores)
+        loss_of = self.loss.unrolled_generator if unrolled else self.loss.generator
+        loss = loss_of(output.scores, real_scores)
         terms = self._heads.terms([output], asked, codes)
         added = [terms[name] for name in self._heads.names]
         return torch.stack([loss, *added]).sum(), [item.detach() for item in (loss, *added)]
