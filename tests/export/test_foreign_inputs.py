@@ -42,6 +42,12 @@ def test_a_control_with_a_default(tmp_path: Path, shape: list[int | str]) -> Non
     assert_same_pixels(samples, levels(np.tanh(psi * (LATENTS @ weight(Z, 48))).reshape(-1, 3, 4, 4)))
 
 
+@pytest.mark.parametrize("shape", [["n", 1], [], [1]])
+def test_a_single_value_is_no_latent_but_asked_about(tmp_path: Path, shape: list[int | str]) -> None:
+    with pytest.raises(ExportError, match=r"takes psi .* beside z .*--control NAME=LOW\.\.HIGH, --constant"):
+        wrap(tmp_path, scaled_by(tmp_path / "g.onnx", shape), **NCHW)
+
+
 def truncated_by(file: Path, shape: list[int | str], *, labels: bool = False) -> Path:
     """Write a generator whose image is tanh(w_avg + psi * (z w - w_avg)), plus label / 4."""
     nodes = [
@@ -126,7 +132,6 @@ def test_a_constant(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({}, r"2 inputs that could be its latents: z .*, psi"),
         ({"latents": "z"}, r"takes psi .*--control NAME=LOW\.\.HIGH, --constant NAME=VALUE"),
         ({"control": ("psi",)}, r"--control psi: expected NAME=LOW\.\.HIGH"),
         ({"control": ("psi=1..0",)}, r"--control psi=1\.\.0: expected LOW below HIGH"),

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
 from ganserve_training.config import CustomConfig, DigitsConfig, LeastSquaresLoss, RegularisersConfig, TrainConfig
 from ganserve_training.data import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks import NetworkPair, build_networks
+from ganserve_training.networks.adaptation import moved
+from ganserve_training.networks.custom_class import MOVES
 from ganserve_training.run.network_questions import ask_networks, build_and_ask
 from ganserve_training.run.network_trials import network_notes
 from ganserve_training.run.training_loop import say
@@ -255,6 +258,18 @@ def test_labels_are_given_as_channels_to_networks_that_take_them_so() -> None:
     torch.testing.assert_close(pair.critic(made, labels), expected)
     assert notes.count("its labels are given as constant channels, [N, K, H, W]") == 2
     assert "[N, K], one-hot" not in notes
+
+
+def test_wide_networks_do_not_explode_where_weights_are_changed_for_a_trial() -> None:
+    """Rounding would then depend on the batch, and the network seem to mix samples."""
+    wide = nn.Sequential(*(nn.Linear(512, 512, bias=False) for _ in range(8)))
+    inputs = torch.randn(4, 512)
+    for by in MOVES:
+        grown = moved(wide, by)(inputs).std() / wide(inputs).std()
+        assert 0.5 < grown < 2.0
+    silent = nn.Linear(512, 512, bias=False)
+    nn.init.zeros_(silent.weight)
+    assert moved(silent, 0.01)(inputs).std() > 1e-3, "weights of zero become visible"
 
 
 def test_a_sigmoid_is_left_out_or_inverted_on_request() -> None:

@@ -65,6 +65,8 @@ def find_latents(
     floats = _named(graph, graph.inputs, name, "latents", "--latents")
     if not floats:
         floats = [item for item in free if item.is_float and item.name != labels_name]
+        # A single value, such as a strength, is asked about as a further input.
+        floats = [item for item in floats if item.size != 1] or floats
         if len(floats) > 1 and label_count and not any(item.is_integer for item in free):
             others = [item for item in floats if not _may_be_one_hot(item, label_count)]
             floats = others if len(others) == 1 else floats
@@ -120,7 +122,7 @@ def find_labels(
         ExportError: The graph takes labels but the model has none, a required input is missing, or the graph has
             further inputs.
     """
-    beside = _list(taken)
+    beside = _list([item for item in taken if all(item.name != noise.name for noise in graph.noise)])
     others = [item for item in graph.inputs if all(item.name != other.name for other in taken)]
     if not label_count:
         if others or name is not None:

@@ -210,7 +210,7 @@ class LucidrainsWeights:
         """Return scores of images in [-1, 1], by the second implementation."""
         assert self.critic is not None
         arrays = {name: tensor.numpy() for name, tensor in self.critic.items()}
-        return numpy_lucidrains.critic(arrays, (images + 1) / 2, self.sign)
+        return numpy_lucidrains.critic(arrays, images * np.float32(0.5) + np.float32(0.5), self.sign)
 
 
 def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:

@@ -111,7 +111,8 @@ class CriticBlock(nn.Module):
             inner = F.leaky_relu(conv(inner), LEAK)
         if self.downsample is not None:
             inner = self.downsample["1"](blur(inner))
-        return (inner + self.conv_res(features)) * _HALF
+        made: Tensor = (inner + self.conv_res(features)) * _HALF
+        return made
 
 
 class _Normalised(nn.Module):
@@ -155,7 +156,7 @@ class LinearAttention(nn.Module):
             return values.reshape(-1, HEADS, HEAD_WIDTH, side * side)
 
         queries = heads(self.to_q(features)).softmax(dim=2) * HEAD_WIDTH**-0.5
-        keys, values = (heads(part) for part in self.to_kv.net(features).chunk(2, dim=1))  # type: ignore[operator, union-attr]
+        keys, values = (heads(part) for part in self.to_kv.net(features).chunk(2, dim=1))  # type: ignore[operator]
         context = keys.softmax(dim=3) @ values.transpose(2, 3)
         made = context.transpose(2, 3) @ queries
         outputs: Tensor = self.to_out(F.gelu(made.reshape(-1, HEADS * HEAD_WIDTH, side, side)))

@@ -5,6 +5,7 @@ N = batch, Z = latent, W = style vector w, L = levels, each with a w, C, H = cha
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ class MappingNetwork(nn.Module):
         super().__init__()
         # Every second place holds an activation, as in that code.
         self.net = nn.ModuleDict(
-            {str(2 * index): nn.Linear(*widths[index : index + 2]) for index in range(len(widths) - 1)}
+            {str(2 * index): nn.Linear(inputs, outputs) for index, (inputs, outputs) in enumerate(pairwise(widths))}
         )
         self.register_buffer("w_avg", torch.zeros(widths[-1]))
         self._rate = rate
@@ -90,7 +91,7 @@ class Synthesis(nn.Module):
             if str(index) in self.attns:
                 features = self.attns[str(index)](features)
             features, images = block(features, images, styles[:, index], uniform)
-        assert images is not None
+        assert isinstance(images, Tensor)
         return images * 2.0 - 1.0  # That code's images are in 0 to 1.
 
 
@@ -109,7 +110,8 @@ class Generator(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Map latents [N, Z] to images [N, C, H, H], with constant noise; there are no labels."""
-        return self.synthesis(self.map(latents)[:, None].expand(-1, self.layers, -1))
+        images: Tensor = self.synthesis(self.map(latents)[:, None].expand(-1, self.layers, -1))
+        return images
 
     def map(self, latents: Tensor, labels: Tensor | None = None, *, track: bool = True) -> Tensor:  # noqa: ARG002
         """Map latents [N, Z] to w [N, W]."""
@@ -138,7 +140,8 @@ class Critic(nn.Module):
             features = block(features)
             if str(index) in self.attn_blocks:
                 features = self.attn_blocks[str(index)](features)
-        return self.to_logit(self.final_conv(features).flatten(1)).squeeze(1) * self.sign
+        logits: Tensor = self.to_logit(self.final_conv(features).flatten(1))
+        return logits.squeeze(1) * self.sign
 
 
 def load(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:

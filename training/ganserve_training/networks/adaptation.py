@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -160,10 +161,15 @@ def without_sigmoid(network: nn.Module, ask: Callable[[nn.Module], Any]) -> bool
 
 
 def moved(network: nn.Module, by: float) -> nn.Module:
-    """Return a copy with noise on all trained weights; torch's global random numbers do not change."""
+    """Return a copy with noise on all trained weights; torch's global random numbers do not change.
+
+    The noise of a weight with n inputs has the deviation `by` / sqrt(n): else the values of wide networks explode, and
+    with them their rounding.
+    """
     copied, random = copy.deepcopy(network), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in copied.parameters():
             if weight.requires_grad:
-                weight.add_(torch.randn(weight.shape, generator=random).to(weight), alpha=by)
+                inputs = math.prod(weight.shape[1:])
+                weight.add_(torch.randn(weight.shape, generator=random).to(weight), alpha=by / math.sqrt(inputs))
     return copied
