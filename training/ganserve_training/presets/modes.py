@@ -94,5 +94,5 @@ STACKED_MNIST = TrainConfig(
 """Three of MNIST's digits stacked, 28 x 28, 1,000 modes, without labels.
 
 An MLP as for 8 x 8 makes noisy strokes, of which a judge recognises few: 327 modes and a KL of 3.9 after 4,000 steps of
-128 samples. The digits are independent, so each group of the generator's channels makes one of them.
+128 samples. The digits are independent, so each group of the generator's channels makes one of them: 986 modes, 0.29.
 """
