@@ -163,6 +163,10 @@ def test_raw_pixels(repository: Path, tmp_path: Path) -> None:
     generate(repository, tmp_path / "table", "--seed", 5, "--encoding", "raw", model="tiny-rgb")
     rows = np.stack(pq.read_table(tmp_path / "table")["sample"].to_numpy())
     assert np.array_equal(rows.reshape(expected.shape), expected)
+    (table,) = (tmp_path / "table").glob("*.parquet")
+    columns = [pq.read_metadata(table).row_group(0).column(place) for place in range(3)]
+    (samples,) = (column for column in columns if column.path_in_schema.startswith("sample"))
+    assert "BYTE_STREAM_SPLIT" in samples.encodings
     generate(repository, tmp_path / "tar", "--seed", 5, "--encoding", "raw", "--format", "webdataset", model="tiny-rgb")
     with tarfile.open(tmp_path / "tar" / "samples-00000-of-00001.tar") as archive:
         file = archive.extractfile("000000000049.npy")
