@@ -8,6 +8,8 @@ import ctypes
 import os
 import sys
 
+from ganserve_server.control_groups import usable_memory
+
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 256 * 2**20
@@ -16,7 +18,9 @@ _USER_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUN
 
 
 def keep_freed_memory(limit_mib: int = 0) -> bool:
-    """Keep up to 256 MiB free in each heap, or a sixteenth of a limit (0: none); return True if that worked.
+    """Keep up to 256 MiB free in each heap, or a sixteenth of the memory if that is less; return True if that worked.
+
+    The memory is the limit, or for 0 what the control group or the machine has.
 
     Variables of the environment that set the thresholds have the last word.
     """
@@ -25,5 +29,5 @@ def keep_freed_memory(limit_mib: int = 0) -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    kept = min(_KEPT_BYTES, limit_mib * 2**16) if limit_mib else _KEPT_BYTES
+    kept = min(_KEPT_BYTES, (limit_mib * 2**20 or usable_memory()) // 16)
     return bool(mallopt(_M_MMAP_THRESHOLD, _MOST_FROM_HEAP_BYTES) and mallopt(_M_TRIM_THRESHOLD, kept))

@@ -160,7 +160,7 @@ class ServerConfig:
     """Largest answer with samples; larger ones are refused. Streams carry any number of samples."""
     memory_limit_mib: int = 0
     """Most memory of the process. Requests, and their answers until they are read, share what the models leave; beyond
-    it they get RESOURCE_EXHAUSTED. 0: that of the control group, or of the machine."""
+    it they get RESOURCE_EXHAUSTED. 0: nine tenths of what the control group or the machine has."""
     stall_timeout_s: float = 60.0
     """Longest time that a request may take to arrive, and an answer may wait to be read; then its client is cut off."""
     max_connections: int = 0

@@ -6,8 +6,8 @@ import math
 import sys
 from dataclasses import replace
 
-from ganserve_server.control_groups import usable_memory
 from ganserve_server.processes.scout import measure
+from ganserve_server.queue.memory_budget import memory_limit_bytes
 from ganserve_server.settings import ServerConfig
 
 REQUEST_S = 0.2e-3
@@ -33,7 +33,7 @@ def choose_processes(config: ServerConfig) -> tuple[int, str]:
     measured = measure(replace(config, processes=1, metrics_port=None))
     if measured is None:
         return 1, " (auto: no model could be measured)"
-    memory_bytes = (config.memory_limit_mib * 2**20) or usable_memory()
+    memory_bytes = (config.memory_limit_mib * 2**20) or memory_limit_bytes()
     most = _MOST_ON_GPU * len(config.devices) if measured.on_gpu else _MOST
     number = min(processes_for(measured.sample_s, measured.cores, memory_bytes), most)
     took = f"{measured.sample_s * 1e3:.2g} ms of CPU time"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ganserve_server.control_groups import usable_memory
+from ganserve_server.queue.memory_budget import memory_limit_bytes
 from ganserve_server.requests.limits import Limits
 from ganserve_server.settings import ServerConfig
 
@@ -18,7 +18,7 @@ def share_of(config: ServerConfig, index: int, processes: int) -> ServerConfig:
     What is counted or measured in a process is divided: memory, connections, a caller's calls, waiting samples.
     Processes take the GPUs in turn. Quotas are not divided: `usage` counts them over all processes.
     """
-    memory_mib = config.memory_limit_mib or usable_memory() // _MIB
+    memory_mib = config.memory_limit_mib or memory_limit_bytes() // _MIB
     return replace(
         config,
         processes=1,

@@ -6,13 +6,13 @@ call, all that is free.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import sys
 import time
 from pathlib import Path
 
+from ganserve_server.control_groups import usable_memory
 from ganserve_server.errors import QueueFullError
 from ganserve_server.queue.callers import Caller
 
@@ -113,34 +113,11 @@ class Account:
 
 
 def memory_limit_bytes() -> int:
-    """Return the memory that this process may use: the least limit of its control groups, else the machine's."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([machine, *_group_limits()])
+    """Return the memory that this process may use where no setting says it: nine tenths of what the system allows.
 
-
-def _group_limits() -> list[int]:
-    limits = []
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root, name = (
-            (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes")
-            if controllers
-            else (Path("/sys/fs/cgroup"), "memory.max")
-        )
-        group = root / path.lstrip("/")
-        # Inside a container the path may be the host's; then the root is the container's own group.
-        for folder in [group, *group.parents]:
-            with contextlib.suppress(OSError, ValueError):  # absent, or "max"
-                limits.append(int((folder / name).read_text()))
-            if folder == root:
-                break
-    return limits
+    The rest is for what the budget does not count, such as the loading of a version beside a full load.
+    """
+    return usable_memory() * 9 // 10
 
 
 def _trim() -> None:
