@@ -87,7 +87,7 @@ def test_a_row_is_trained_measured_written_and_shown(
     run, row = modules["run"], trained_row(modules)
     monkeypatch.setattr(run, "ProcessPoolExecutor", HereAndNow)
     out = tmp_path / "results" / "some.json"
-    flags = ["literature", "--data", "ring", "--methods", row, "--trials", "1", "--steps", "3", "--out", str(out)]
+    flags = ["literature", "--data", "ring", "--methods", row, "--trials", "1", "--share", "0.0006", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["run.py", *flags])
     run.main()
     said = capsys.readouterr()
