@@ -60,12 +60,12 @@ def cures(config: TrainConfig, kind: Any = "mode-collapse", data: DataInfo = GRA
     [
         ((8, 8, 1), 64, 0.3, 3e-3),
         ((16, 16, 1), 64, 0.8, 1e-3),
-        ((32, 32, 3), 64, 3.0, 1e-3),
-        ((32, 32, 3), 256, 0.8, 1e-3),
+        ((32, 32, 3), 64, 9.0, 1e-3),
+        ((32, 32, 3), 256, 2.0, 1e-3),
         ((2,), 64, 1.0, 1e-3),
     ],
 )
-def test_penalties_grow_with_pixels_and_fall_with_the_batch(
+def test_penalties_grow_with_values_and_fall_with_the_batch(
     shape: tuple[int, ...], batch: int, gamma: float, rate: float
 ) -> None:
     moments = (0.0,) * (shape[0] if len(shape) == 1 else 0)

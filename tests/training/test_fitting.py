@@ -81,7 +81,7 @@ def test_annealed_penalties_keep_their_fall() -> None:
     # A quarter of the pixels of the preset's 32 x 32, and twice its batch of 32: 6 / 4 / 2.
     assert changed("r3gan", images(16), batch_size=64)["regularisers.r1_gamma.start"] == 0.8
     assert changed("mnist", images(64, 3)) == {
-        f"regularisers.{name}.{end}": 10.0 for name in ("r1_gamma", "r2_gamma") for end in ("start", "end")
+        f"regularisers.{name}.{end}": 40.0 for name in ("r1_gamma", "r2_gamma") for end in ("start", "end")
     }
 
 

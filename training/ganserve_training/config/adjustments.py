@@ -35,6 +35,12 @@ class Case:
         """Return the size of an image in words."""
         return f"for {self.data.height} x {self.data.width} pixels"
 
+    @property
+    def values(self) -> str:
+        """Return the size and the channels of an image in words."""
+        channels = self.data.channels
+        return self.pixels if channels == 1 else f"{self.pixels} of {channels} channels"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adjustment:
@@ -189,7 +195,7 @@ def penalties(case: Case) -> Iterator[Adjustment]:
             changes |= _moved(f"regularisers.{name}", gamma, start)
     yield Adjustment(
         what="regularisers: R1 and R2 gamma",
-        why=f"{case.pixels} and batches of {config.batch_size}",
+        why=f"{case.values} and batches of {config.batch_size}",
         show=lambda now: _both(now.regularisers.r1_gamma, now.regularisers.r2_gamma),
         changes=changes,
     )

@@ -11,7 +11,7 @@ FEW_SAMPLES = 1000
 """Number of samples below which the critic memorises them."""
 MANY_EXTREMES = 0.2
 """Share of exact black and white from which a generator's images need bounds; photographs have less."""
-_GAMMA_PER_PIXEL = 0.003
+_GAMMA_PER_VALUE = 0.003
 _LEAST_GAMMA = 0.3
 _USUAL_BATCH = 64
 _GROWN_SHARE = 1.15  # steps of a run, as a multiple of those in which its networks grow
@@ -20,15 +20,15 @@ _WIDTH_PER_PIXEL = 2
 
 
 def penalty_gamma(data: DataInfo, batch_size: int) -> float:
-    """Return the weight of R1 and R2 to start with: 0.003 x pixels x 64 / batch size, at least 0.3, to one digit.
+    """Return the weight of R1 and R2 to start with: 0.003 x values x 64 / batch size, at least 0.3, to one digit.
 
-    The form is StyleGAN2's heuristic (Karras et al. 2020, 0.0002 side² / batch size); the factor is measured on
-    relativistic pairing with plain convolutions and DCGAN's networks. Vectors get 1.
+    Values are pixels x channels. The form is StyleGAN2's heuristic (Karras et al. 2020, 0.0002 side² / batch size); the
+    factor is measured on relativistic pairing with plain convolutions and DCGAN's networks. Vectors get 1.
     """
     if not data.is_image:
         return 1.0
-    pixels = data.height * data.width
-    return _one_digit(max(_LEAST_GAMMA, _GAMMA_PER_PIXEL * pixels * _USUAL_BATCH / batch_size))
+    values = math.prod(data.sample_shape)
+    return _one_digit(max(_LEAST_GAMMA, _GAMMA_PER_VALUE * values * _USUAL_BATCH / batch_size))
 
 
 def scaled_gamma(gamma: float, side: int, batch_size: int, data: DataInfo, new_batch_size: int) -> float:
