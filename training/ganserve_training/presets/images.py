@@ -137,13 +137,13 @@ WGAN_GP = replace(
 
 SNGAN = replace(
     WGAN_GP,
-    steps=3000,
+    steps=3800,
     networks=replace(_DCGAN, generator_width=16, critic_width=16, critic_norm="none", spectral_norm="critic"),
     loss=HingeLoss(margin=0.25),
     regularisers=_OFF,
     optimisers=OptimisersConfig(generator=_adam(5e-4, 1e-4, 0.0, 0.9), critic=_adam(1e-3, 1e-4, 0.0, 0.9)),
     ema=EmaConfig(half_life_kimg=10.0),
-    schedule=ScheduleConfig(critic_steps=2, burn_in_steps=2850),
+    schedule=ScheduleConfig(critic_steps=2, burn_in_steps=3650),
 )
 """Spectral norm, hinge loss, projection (Miyato et al. 2018, the standard CNN; Miyato & Koyama 2018).
 
