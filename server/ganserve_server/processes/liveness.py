@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 30.0
 """Own time in which a process must answer."""
-_START_PATIENCE_S = 300.0  # before its first answer: it imports, perhaps from a slow network
+_START_PATIENCE_S = 300.0  # before it serves: it imports, perhaps from a slow network
 _HANGS_S = 5.0
 _LOOK_EVERY_S = 2.0
 
@@ -81,7 +81,7 @@ class Watch:
         vitals, patience_s = self._before, PATIENCE_S
         if vitals is None or self._worker.killed is not None:
             return False, 0.0
-        if not (self._has_answered or vitals.stopped):
+        if not (self._has_answered or vitals.stopped or self._worker.serving_since is not None):
             patience_s = _START_PATIENCE_S
         return (vitals.stopped, self._silent_s) if self._silent_s >= patience_s else (False, 0.0)
 
