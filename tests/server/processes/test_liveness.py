@@ -70,6 +70,7 @@ class Asked:
     """A real process that the tests answer for."""
 
     def __init__(self, program: str) -> None:
+        self.serving_since: float | None = None
         self.process = subprocess.Popen([sys.executable, "-c", program])
         self.questions: list[Future[None]] = []
         self.hangs = False
