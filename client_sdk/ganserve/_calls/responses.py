@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -80,27 +80,21 @@ def sample_batch(
         version=response.version,
         scores=_per_sample(response.scores, count, "scores", np.float32) if scored else None,
         probabilities=_per_sample(response.probabilities, count, "probabilities", np.float32) if scored else None,
-        latents=_latents(response, request),
-        w=_w(response, request),
+        latents=_inputs(response, request, "latents"),
+        w=_inputs(response, request, "w"),
         selection=_copy(SelectionReport, response.selection) if selected else None,
         origin=Origin(response.package_sha256, request, w_given=request.HasField("w")),
     )
 
 
-def _latents(
-    response: gan_service_pb2.SampleResponse, request: gan_service_pb2.SampleRequest
+def _inputs(
+    response: gan_service_pb2.SampleResponse, request: gan_service_pb2.SampleRequest, field: Literal["latents", "w"]
 ) -> npt.NDArray[np.float32] | None:
-    if request.return_latents:
-        return from_tensor(response.latents, "latents")
-    return from_tensor(request.latents, "latents") if request.HasField("latents") else None
-
-
-def _w(
-    response: gan_service_pb2.SampleResponse, request: gan_service_pb2.SampleRequest
-) -> npt.NDArray[np.float32] | None:
-    if request.return_w:
-        return from_tensor(response.w, "w's")
-    return from_tensor(request.w, "w's") if request.HasField("w") else None
+    """Return the latents or w's that the samples were made from, if the answer or the request has them."""
+    name = "latents" if field == "latents" else "w's"
+    if getattr(request, f"return_{field}"):
+        return from_tensor(getattr(response, field), name)
+    return from_tensor(getattr(request, field), name) if request.HasField(field) else None
 
 
 def _samples(

@@ -12,7 +12,7 @@ _STATE, _MAJOR_FAULTS = 0, 9  # fields of /proc/PID/stat after the name, which m
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Thread:
-    """What the kernel has counted of a thread."""
+    """The kernel's counts of a thread."""
 
     state: str
     """One letter, as in proc(5)."""

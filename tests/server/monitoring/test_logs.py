@@ -134,10 +134,10 @@ def test_an_exception_stays_on_its_json_line() -> None:
 def test_clients_that_leave_are_no_errors() -> None:
     """The text is gRPC's own: a client must leave at one moment to cause it."""
     text = "%s raised in core by servicer method [%s]"
-    for name, told in (("ExecuteBatchError", False), ("KeyError", True)):
+    for name, logged in (("ExecuteBatchError", False), ("KeyError", True)):
         message = text % (name, "/ganserve.v1.GanService/Sample")
         record = logging.LogRecord("grpc._cython.cygrpc", logging.ERROR, "", 0, message, (), None)
-        assert _tells_something(record) is told
+        assert _tells_something(record) is logged
 
 
 def test_running_out_of_file_descriptors_is_logged(caplog: pytest.LogCaptureFixture) -> None:
