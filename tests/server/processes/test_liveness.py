@@ -135,14 +135,16 @@ def test_a_process_that_starts_may_take_longer(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_others_get_time_to_answer_without_the_one_that_was_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(liveness, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(liveness, "PATIENCE_S", 0.03)
     waiting, stopped = Asked(_WAIT), Asked(_WAIT)
-    watches = [Watch(each, 0.02) for each in (waiting, stopped)]  # type: ignore[arg-type]
+    # Each look counts at most a millisecond, so that both have the same time.
+    watches = [Watch(each, 0.001) for each in (waiting, stopped)]  # type: ignore[arg-type]
     look_at(watches)
     for each in (waiting, stopped):
         each.questions[-1].set_result(None)
-    look_at(watches)
     stopped.process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: (vitals := read_vitals(stopped.process.pid)) is not None and vitals.stopped, "the stop")
+    look_at(watches)
     wait_for(lambda: look_at(watches) or stopped.killed is not None, "the end of the stopped one")
     assert waiting.killed is None
     assert watches[0].urgency() == (False, 0.0)
