@@ -117,11 +117,14 @@ class _ShardMaker:
 
 def _room(cpus: int, gpus: float, shards: int) -> int:
     """Return how many workers the cluster has room for; raise BulkError if it has none."""
-    has = ray.cluster_resources()
-    room = int(has.get("GPU", 0) / gpus) if gpus else int(has.get("CPU", 0) // cpus)
+    kind, wanted = ("GPU", gpus) if gpus else ("CPU", cpus)
+    # A worker runs on one machine.
+    has = [node["Resources"].get(kind, 0) for node in ray.nodes() if node["Alive"]]
+    room = sum(int(each / wanted) for each in has)
     if not room:
-        wants = f"--ray-gpus {gpus:g}" if gpus else f"--ray-cpus {cpus}"
-        raise BulkError(f"{wants}: the cluster has {has.get('GPU' if gpus else 'CPU', 0):g}. Ask for less.")
+        most = max(has, default=0)
+        flag = f"--ray-{kind.lower()}s {wanted:g}"
+        raise BulkError(f"{flag}: no machine of the cluster has more than {most:g}. Ask for less.")
     return max(1, min(room, shards))
 
 

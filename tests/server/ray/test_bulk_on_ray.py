@@ -78,8 +78,9 @@ def test_a_lost_worker_costs_nothing(cluster: str, tmp_path: Path) -> None:
 def test_refusals(cluster: str, repository: Path, tmp_path: Path) -> None:
     words = ("generate", "--models", repository, "--model", "tiny", "-n", 60, "--out", tmp_path / "out", "--ray")
     for more, said_so in [
-        ((cluster, "--ray-cpus", 99), "--ray-cpus 99: the cluster has 4. Ask for less."),
-        ((cluster, "--ray-gpus", 1), "--ray-gpus 1: the cluster has 0. Ask for less."),
+        # Four CPUs in all, but two on each machine: a worker of three would never start.
+        ((cluster, "--ray-cpus", 3), "--ray-cpus 3: no machine of the cluster has more than 2. Ask for less."),
+        ((cluster, "--ray-gpus", 1), "--ray-gpus 1: no machine of the cluster has more than 0. Ask for less."),
         ((cluster, "--label", "x"), "--label x: not a label of model 'tiny'"),
     ]:
         done = ganserve(*words, *more)
