@@ -137,4 +137,6 @@ def _reason(error: BaseException) -> str:
         cause = getattr(cause, "cause", None) or cause.__cause__
     logging.getLogger(__name__).debug("a worker failed", exc_info=error)
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip().rstrip(".") if lines else type(error).__name__
+    # Of a worker that could not start there is only text, which ends with the type and the message of its error.
+    last = lines[-1].strip().rstrip(".") if lines else type(error).__name__
+    return last.removeprefix(f"{BulkError.__module__}.{BulkError.__name__}: ")

@@ -75,6 +75,14 @@ def test_a_lost_worker_costs_nothing(cluster: str, tmp_path: Path) -> None:
     assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
 
 
+def test_the_reason_of_a_worker_that_cannot_start_is_its_own() -> None:
+    from ganserve_server.ray.bulk import _reason
+
+    text = "The actor died because of an error raised in its creation task,\n  File x\n"
+    said_so = "--out /there: a machine of the cluster does not see the job there"
+    assert _reason(RuntimeError(f"{text}ganserve_server.errors.BulkError: {said_so}.\n")) == said_so
+
+
 def test_refusals(cluster: str, repository: Path, tmp_path: Path) -> None:
     words = ("generate", "--models", repository, "--model", "tiny", "-n", 60, "--out", tmp_path / "out", "--ray")
     for more, said_so in [
