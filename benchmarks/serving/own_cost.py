@@ -26,6 +26,7 @@ from common import cpu_seconds, echo, load, machine, memory_mib, server, sketch
 from overhead import bare
 from packages import write_generator_package
 
+from ganserve import Client
 from ganserve.v1 import gan_service_pb2, gan_service_pb2_grpc
 
 LOADS = {"tiny": [(1, 1), (1, 16), (1, 64)], "g32": [(1, 1), (1, 64), (64, 4)]}
@@ -79,10 +80,12 @@ def measure(models: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def answer(address: str, name: str, count: int) -> bytes:
-    """Return a real answer for the echo."""
+    """Return a real answer for the echo, once the server has loaded the model."""
+    with Client(address) as client:
+        client.wait_until_ready(600, model=name)
     with grpc.insecure_channel(address) as channel:
         request = gan_service_pb2.SampleRequest(model=name, count=count, seed=0, label_indices=[0])
-        response = gan_service_pb2_grpc.GanServiceStub(channel).Sample(request, timeout=60)
+        response = gan_service_pb2_grpc.GanServiceStub(channel).Sample(request, timeout=600)
         return response.SerializeToString()
 
 

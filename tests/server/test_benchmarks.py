@@ -50,6 +50,7 @@ def test_the_overhead_is_measured_for_any_package(tmp_path: Path) -> None:
         pytest.param("overload.py", ["--rounds", "1", "--seconds", "1"], marks=pytest.mark.slow),
         pytest.param("bulk.py", ["--model", "tiny", "--samples", "128", "--trials", "1"], marks=pytest.mark.slow),
         pytest.param("processes.py", ["--rounds", "1", "--seconds", "0.2"], marks=pytest.mark.slow),
+        pytest.param("lone_path.py", ["--rounds", "1", "--calls", "5"], marks=pytest.mark.slow),
         ("reload.py", ["--swaps", "3"]),
         ("bad_input.py", ["--requests", "300"]),
     ],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ganserve._marks.files import png_with_xmp
 from ganserve.v1 import tensor_pb2
-from ganserve_server.bulk.parquet import require_pyarrow
+from ganserve_server.bulk.libraries import require
 from ganserve_server.bulk.run import Shard, own_thread, side_by_side
 from ganserve_server.bulk.sample_job import SampleJob, parts_of
 from ganserve_server.bulk.writers import WRITERS, Part, ShardFacts
@@ -37,9 +37,11 @@ class Generator:
     def __init__(self, model: Model, job: SampleJob, description: dict[str, Any]) -> None:
         """Check the job against the model, and raise BulkError if they do not fit."""
         if job.form == "parquet":
-            require_pyarrow("--format parquet:")
+            require("pyarrow", "--format parquet:")
         self._model, self._job = model, job
         self._plan = job.plan(model)
+        if self._plan.encoding == tensor_pb2.ENCODING_PNG:
+            require("deflate", "--encoding png:")
         self._facts = ShardFacts(info=model.info, job=job, description=description)
         self._selector = Selector()
         self._threads = PictureThreads()

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ganserve_server.errors import JobError
-
-_MISSING = "needs pyarrow, which is not installed. Run pip install 'ganserve[bulk]'."
-
-
-def require_pyarrow(what: str) -> None:
-    """Raise JobError if pyarrow is not installed, which `what` needs."""
-    if find_spec("pyarrow") is None:
-        raise JobError(f"{what} {_MISSING}")
 
 
 def vectors(rows: NDArray[Any]) -> Any:

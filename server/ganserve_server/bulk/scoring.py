@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve.v1 import tensor_pb2
-from ganserve_server.bulk.parquet import hugging_face, require_pyarrow
+from ganserve_server.bulk.libraries import require
+from ganserve_server.bulk.parquet import hugging_face
 from ganserve_server.bulk.run import Shard, own_thread, side_by_side
 from ganserve_server.bulk.sample_task import describe
 from ganserve_server.bulk.score_rows import Row, parts_of
@@ -201,7 +202,7 @@ def _encoding(file: bytes) -> tensor_pb2.Encoding.ValueType | None:
 
 
 def _schema(model: Model, description: dict[str, Any]) -> Any:
-    require_pyarrow("--out: writes Parquet, which")
+    require("pyarrow", "--out: writes Parquet, which")
     import pyarrow as pa
 
     info = model.info

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -10,7 +11,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from ganserve_server.errors import BulkError, JobError
 
@@ -24,6 +25,7 @@ JOB_FILE = "_job.json"
 INDEX_FILE = "metadata.csv"
 """The last file of a shard that is a folder."""
 _PART, _LOCK = ".part", ".lock"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # as network file systems say it
 # These show an object only once all of it has arrived.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "hf", "memory"}
 
@@ -127,15 +129,12 @@ class FolderStore(Store):
         """Hold a lock, which ends with the process, and remove unfinished files of killed processes."""
         path = self._folder / _LOCK
         with self._refusals(), path.open("a+") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    file.seek(0)
-                    raise BulkError(
-                        f"{self._argument} {self.place}: process {file.read().strip()} writes there. Wait until it "
-                        "ends, or give another place."
-                    ) from None
+            if not _lock(file):
+                file.seek(0)
+                raise BulkError(
+                    f"{self._argument} {self.place}: process {file.read().strip()} writes there. Wait until it ends, "
+                    "or give another place."
+                )
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
@@ -262,6 +261,20 @@ class UrlStore(Store):
                 f"{self._argument} {self.place}: {reason}. Put it right, and run the same command again: finished "
                 "shards stay."
             ) from error
+
+
+def _lock(file: TextIO) -> bool:
+    """Lock a file for this process, where the file system can; return False if another one holds the lock."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
 
 
 def _to_disk(path: Path) -> None:

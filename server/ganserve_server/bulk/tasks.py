@@ -20,7 +20,7 @@ from ganserve_server.models.model import Model
 from ganserve_server.models.package_files import Package
 from ganserve_server.settings import ServerConfig
 
-_LIBRARIES = ("ganserve", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "pillow", "pyarrow")
+_LIBRARIES = ("ganserve", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "pillow", "pyarrow", "deflate")
 MOST_SHARDS = 1_000_000
 
 

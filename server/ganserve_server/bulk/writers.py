@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ganserve_server.bulk.sample_job import SampleJob
 
 _LISTS = ("sample", "latent")  # columns of values
+_MOST_LABEL_BYTES = 100  # in the name of a file, which file systems limit to 255
 _FILE_ENDINGS = {"png": "png", "jpeg": "jpg", "webp": "webp", "raw": "npy"}
 
 
@@ -171,15 +172,23 @@ class ArchiveWriter:
         self._file.close()
 
     def _write(self, name: str, content: bytes) -> None:
-        self._file.write(_tar_header(name, len(content)))
+        self._file.write(tar_header(name, len(content)))
         self._file.write(content)
         self._file.write(bytes(-len(content) % tarfile.BLOCKSIZE))
 
 
-def _tar_header(name: str, size: int) -> bytes:
-    entry = tarfile.TarInfo(name)
-    entry.size = size
-    return entry.tobuf(tarfile.USTAR_FORMAT)
+# A header is the name [0:100], mode and owner, the size [124:136], the time [136:148], the sum of all bytes, counted
+# with spaces in its own place [148:156], and more that is the same for all files.
+_HEADER = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
+_HEADER_SUM = sum(_HEADER[:124]) + sum(_HEADER[136:148]) + sum(b" " * 8) + sum(_HEADER[156:])
+
+
+def tar_header(name: str, size: int) -> bytes:
+    """Return the header of a file, as `tarfile` writes it in several times as long; the name has at most 100 bytes."""
+    place, digits = name.encode(), b"%011o" % size
+    total = _HEADER_SUM + sum(place) + sum(digits)
+    parts = (place.ljust(100, b"\0"), _HEADER[100:124], digits, _HEADER[136:148], total, _HEADER[155:])
+    return b"%b%b%b\0%b%06o\0%b" % parts
 
 
 class FolderWriter:
@@ -195,7 +204,7 @@ class FolderWriter:
         assert part.files is not None, "the format png has the encoding png"
         for i, file in enumerate(part.files):
             facts = _facts_of(part, i, self._info)
-            label = re.sub(r"[^\w.-]+", "_", f"-{facts['label_name']}") if "label_name" in facts else ""
+            label = f"-{_in_file_name(facts['label_name'])}" if "label_name" in facts else ""
             name = f"{facts['index']:012d}{label}.png"
             (self._path / name).write_bytes(file)
             row = {"file_name": name, **facts}
@@ -229,6 +238,11 @@ def _facts_of(part: Part, i: int, info: ModelInfo) -> dict[str, Any]:
     if part.scores is not None and part.probabilities is not None:
         facts |= {"score": part.scores[i].item(), "probability": part.probabilities[i].item()}
     return facts
+
+
+def _in_file_name(label: str) -> str:
+    readable = re.sub(r"[^\w.-]+", "_", label)
+    return readable.encode()[:_MOST_LABEL_BYTES].decode(errors="ignore")
 
 
 def _npy(array: NDArray[Any]) -> bytes:

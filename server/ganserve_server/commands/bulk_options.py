@@ -50,6 +50,8 @@ class BulkArguments:
             raise UsageError(f"--ray-cpus {self.ray_cpus}: must be at least 1.")
         if not 0 <= self.ray_gpus <= 1024:
             raise UsageError(f"--ray-gpus {self.ray_gpus:g}: must be 0 to 1024.")
+        if self.ray_gpus > 1 and self.ray_gpus % 1:
+            raise UsageError(f"--ray-gpus {self.ray_gpus:g}: must be a whole number above 1. Give 1, 2 or more.")
         provider = self.provider
         if self.ray is not None and provider == "auto":
             provider = "cuda" if self.ray_gpus else "cpu"

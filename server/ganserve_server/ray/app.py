@@ -55,6 +55,8 @@ class ClusterConfig:
         for name, least in _LIMITS:
             if getattr(self, name) < least:
                 raise StartupError(f"{name} {getattr(self, name)}: must be at least {least}.")
+        if not self.gpus <= 1 and self.gpus % 1 != 0:  # also not a number
+            raise StartupError(f"gpus {self.gpus:g}: must be a whole number above 1. Give 1, 2 or more.")
         if self.max_replicas < self.min_replicas:
             raise StartupError(f"max_replicas {self.max_replicas}: must be at least min_replicas, {self.min_replicas}.")
 

@@ -117,11 +117,14 @@ class _ShardMaker:
 
 def _room(cpus: int, gpus: float, shards: int) -> int:
     """Return how many workers the cluster has room for; raise BulkError if it has none."""
-    has = ray.cluster_resources()
-    room = int(has.get("GPU", 0) / gpus) if gpus else int(has.get("CPU", 0) // cpus)
+    kind, wanted = ("GPU", gpus) if gpus else ("CPU", cpus)
+    # A worker runs on one machine.
+    has = [node["Resources"].get(kind, 0) for node in ray.nodes() if node["Alive"]]
+    room = sum(int(each / wanted) for each in has)
     if not room:
-        wants = f"--ray-gpus {gpus:g}" if gpus else f"--ray-cpus {cpus}"
-        raise BulkError(f"{wants}: the cluster has {has.get('GPU' if gpus else 'CPU', 0):g}. Ask for less.")
+        most = max(has, default=0)
+        flag = f"--ray-{kind.lower()}s {wanted:g}"
+        raise BulkError(f"{flag}: no machine of the cluster has more than {most:g}. Ask for less.")
     return max(1, min(room, shards))
 
 
@@ -134,4 +137,6 @@ def _reason(error: BaseException) -> str:
         cause = getattr(cause, "cause", None) or cause.__cause__
     logging.getLogger(__name__).debug("a worker failed", exc_info=error)
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip().rstrip(".") if lines else type(error).__name__
+    # Of a worker that could not start there is only text, which ends with the type and the message of its error.
+    last = lines[-1].strip().rstrip(".") if lines else type(error).__name__
+    return last.removeprefix(f"{BulkError.__module__}.{BulkError.__name__}: ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import csv
 import io
 import json
@@ -24,8 +23,7 @@ from PIL import Image
 from commands import ganserve, said
 from ganserve import Client
 from ganserve.v1 import gan_service_pb2
-from ganserve_server.bulk.store import FolderStore, UrlStore
-from ganserve_server.errors import BulkError
+from ganserve_server.bulk.store import FolderStore
 from in_core import core
 from repositories import wait_for
 from stubs import to_array
@@ -302,22 +300,6 @@ def test_urls(repository: Path, tmp_path: Path) -> None:
     assert "nosuch://x: " in refusal(repository, "nosuch://x")
 
 
-def test_places_without_whole_writes_get_them_by_renaming(tmp_path: Path) -> None:
-    store = UrlStore(f"local://{tmp_path}/out")
-    seen = []
-    real = store._files.mv
-    store._files.mv = lambda a, b: (seen.append((a, b)), real(a, b))
-    with store.scratch("x") as path:
-        path.write_text("whole")
-    assert store.read("x") == "whole"
-    assert store.names() == {"x"}
-    assert seen
-    with contextlib.suppress(BulkError), store.scratch("y") as path:
-        path.write_text("half")
-        raise BulkError("stopped")
-    assert store.names() == {"x"}
-
-
 @pytest.mark.parametrize(
     ("words", "said_so"),
     [
@@ -346,6 +328,7 @@ def test_places_without_whole_writes_get_them_by_renaming(tmp_path: Path) -> Non
         (("--out", ""), "--out: is empty. Give a folder or a URL."),
         (("--out", "-"), "--out -: standard streams cannot be used. Give a folder or a URL."),
         (("--ray-cpus", 0), "--ray-cpus 0: must be at least 1."),
+        (("--ray-gpus", 1.5), "--ray-gpus 1.5: must be a whole number above 1. Give 1, 2 or more."),
     ],
 )
 def test_bad_input_is_named(repository: Path, tmp_path: Path, words: tuple[object, ...], said_so: str) -> None:
@@ -355,10 +338,12 @@ def test_bad_input_is_named(repository: Path, tmp_path: Path, words: tuple[objec
 
 
 def test_a_missing_library_is_named(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ganserve_server.bulk.parquet.find_spec", lambda _: None)
-    said_so = "--format parquet: needs pyarrow, which is not installed. Run pip install 'ganserve[bulk]'."
-    assert refusal(repository, tmp_path / "out") == said_so
-    assert not [*(tmp_path / "out").iterdir()]
+    for library, what in (("pyarrow", "--format parquet:"), ("deflate", "--encoding png:")):
+        found = {"pyarrow": True, "deflate": True, library: None}
+        monkeypatch.setattr("ganserve_server.bulk.libraries.find_spec", found.get)
+        said_so = f"{what} needs {library}, which is not installed. Run pip install 'ganserve[bulk]'."
+        assert refusal(repository, tmp_path / "out") == said_so
+        assert not [*(tmp_path / "out").iterdir()]
     monkeypatch.setitem(sys.modules, "fsspec", None)
     assert "URLs need fsspec, which is not installed" in refusal(repository, "memory://x")
     if find_spec("ray") is None:

@@ -197,6 +197,8 @@ def test_more_calls_make_more_replicas(served: Served) -> None:
         ({"max_replicas": "many"}, "max_replicas many: not a number. Give one, such as 1."),
         ({"max_replicas": "0", "min_replicas": "0"}, "max_replicas 0: must be at least 1."),
         ({"min_replicas": 4}, "max_replicas 2: must be at least min_replicas, 4."),
+        ({"gpus": "1.5"}, "gpus 1.5: must be a whole number above 1. Give 1, 2 or more."),
+        ({"gpus": "nan"}, "gpus nan: must be a whole number above 1."),
         ({"demo": "perhaps"}, "demo perhaps: not true or false."),
         ({"provider": "gpu"}, "provider gpu: not a choice. Give one of auto, cuda, tensorrt, openvino, cpu."),
         ({"demo": "true", "models": "mine"}, "--demo: serves its own model"),

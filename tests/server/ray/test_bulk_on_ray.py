@@ -75,11 +75,20 @@ def test_a_lost_worker_costs_nothing(cluster: str, tmp_path: Path) -> None:
     assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
 
 
+def test_the_reason_of_a_worker_that_cannot_start_is_its_own() -> None:
+    from ganserve_server.ray.bulk import _reason
+
+    text = "The actor died because of an error raised in its creation task,\n  File x\n"
+    said_so = "--out /there: a machine of the cluster does not see the job there"
+    assert _reason(RuntimeError(f"{text}ganserve_server.errors.BulkError: {said_so}.\n")) == said_so
+
+
 def test_refusals(cluster: str, repository: Path, tmp_path: Path) -> None:
     words = ("generate", "--models", repository, "--model", "tiny", "-n", 60, "--out", tmp_path / "out", "--ray")
     for more, said_so in [
-        ((cluster, "--ray-cpus", 99), "--ray-cpus 99: the cluster has 4. Ask for less."),
-        ((cluster, "--ray-gpus", 1), "--ray-gpus 1: the cluster has 0. Ask for less."),
+        # Four CPUs in all, but two on each machine: a worker of three would never start.
+        ((cluster, "--ray-cpus", 3), "--ray-cpus 3: no machine of the cluster has more than 2. Ask for less."),
+        ((cluster, "--ray-gpus", 1), "--ray-gpus 1: no machine of the cluster has more than 0. Ask for less."),
         ((cluster, "--label", "x"), "--label x: not a label of model 'tiny'"),
     ]:
         done = ganserve(*words, *more)
