@@ -7,7 +7,7 @@ with labels is good if, of a judge's own accuracy on held-out real samples, it r
 GAN-train. One without is good if its recall is at least 0.5, and its label balance too: the judge finds each label
 between half and twice as often as in the data. The picture of a preset has two rows of samples for each seed; labelled
 samples stand in the order of their labels. Results are written to --out after each run; runs that it already has are
-skipped.
+skipped. It prints a table of presets and one of their figures, as docs/results.md has them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import json
 import os
 import sys
 import tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def main() -> None:
     for preset in dict.fromkeys(each["preset"] for each in results):
         join_pictures(preset, arguments.pictures)
     sys.stdout.write(table(results))
+    sys.stdout.write(f"\n{seeds_table(results)}")
 
 
 def trial(preset: str, seed: int, folder: Path, pictures: Path) -> Result:
@@ -85,6 +87,7 @@ def trial(preset: str, seed: int, folder: Path, pictures: Path) -> Result:
         raise SystemExit(f"{preset}, seed {seed}: ganserve failed, as it says above")
     figures = {name: found["model"] for name, found in judged["beside_real"].items()}
     real = {name: found["real"] for name, found in judged["beside_real"].items()}
+    verdicts = {name: found["verdict"] for name, found in judged["beside_real"].items()}
     if labelled:
         good = all(figures[name] >= least * judged["metrics"]["judge_accuracy"] for name, least in LEAST.items())
     else:
@@ -93,6 +96,7 @@ def trial(preset: str, seed: int, folder: Path, pictures: Path) -> Result:
     save_sample_grid(picture(pictures, preset, seed), samples, COLUMNS, generated=True)
     return {
         "preset": preset, "seed": seed, "good": good, "verdict": judged["verdict"], "figures": figures, "real": real,
+        "verdicts": verdicts,
         "cures": [f"{cure['kind']} at {cure['step']}" for cure in trained.get("cures", [])],
         "labels": names, "cpu_seconds": round(cpu_seconds), "date": datetime.date.today().isoformat(),
     }  # fmt: skip
@@ -121,24 +125,43 @@ def join_pictures(preset: str, folder: Path) -> None:
     whole.save(folder / f"{preset}.png", optimize=True)
 
 
+HEADS = {
+    "gan_test": "GAN-test", "gan_train": "GAN-train", "fid": "FID", "precision": "precision", "recall": "recall",
+    "label_balance": "label balance",
+}  # fmt: skip
+
+
 def table(results: list[Result]) -> str:
-    """Return a Markdown table with a row for each preset; a cell has the figures of its seeds."""
-    heads = {
-        "gan_test": "GAN-test", "gan_train": "GAN-train", "fid": "FID", "precision": "precision", "recall": "recall",
-        "label_balance": "label balance",
-    }  # fmt: skip
-    lines = [
-        f"| preset | date | CPU s | good | {' | '.join(heads.values())} | cures |",
-        "|---" * (len(heads) + 5) + "|",
-    ]
+    """Return a Markdown table with a row for each preset."""
+    lines = ["| preset | date | CPU s | goal met | `evaluate` says | cures |", "|---" * 6 + "|"]
     for preset in dict.fromkeys(each["preset"] for each in results):
         rows = [each for each in results if each["preset"] == preset]
-        cells = [", ".join(_short(each["figures"].get(name)) for each in rows) for name in heads]
         cpu = f"{min(each['cpu_seconds'] for each in rows)} to {max(each['cpu_seconds'] for each in rows)}"
         cures = ", ".join(str(len(each["cures"])) for each in rows)
-        date = max(each["date"] for each in rows)
         good = f"{sum(each['good'] for each in rows)} of {len(rows)}"
-        lines.append(f"| `{preset}` | {date} | {cpu} | {good} | {' | '.join(cells)} | {cures} |")
+        counts = Counter(each["verdict"] for each in rows)
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+        date = max(each["date"] for each in rows)
+        lines.append(f"| `{preset}` | {date} | {cpu} | {good} | {verdicts} | {cures} |")
+    return "\n".join(lines) + "\n"
+
+
+def seeds_table(results: list[Result]) -> str:
+    """Return a Markdown table with a row for each figure of `ganserve evaluate`: each seed with its verdict."""
+    seeds = sorted({each["seed"] for each in results})
+    heads = [f"seed {seed}" for seed in seeds]
+    lines = [f"| preset | figure | {' | '.join(heads)} | real samples |", "|---" * (len(seeds) + 3) + "|"]
+    for preset in dict.fromkeys(each["preset"] for each in results):
+        rows = {each["seed"]: each for each in results if each["preset"] == preset}
+        real = next(iter(rows.values()))["real"]
+        for name in [name for name in HEADS if name in real]:
+            cells = [
+                f"{_short(rows[seed]['figures'].get(name))} {rows[seed]['verdicts'].get(name, '')}"
+                if seed in rows
+                else "-"
+                for seed in seeds
+            ]
+            lines.append(f"| `{preset}` | {HEADS[name]} | {' | '.join(cells)} | {_short(real[name])} |")
     return "\n".join(lines) + "\n"
 
 
