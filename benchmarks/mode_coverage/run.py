@@ -6,11 +6,12 @@
     python benchmarks/mode_coverage/run.py stacked        stacked digits: DCGAN, WGAN-GP, PacGAN, R3GAN's ablation
     python benchmarks/mode_coverage/run.py stacked-mnist  stacked MNIST: the same and unrolling, in the papers' order
       [--data ring|grid|stacked-digits|stacked-mnist]... [--methods NAME]... [--trials 5] [--processes 2]
-      [--share 0.1] [--out RESULTS.json]
+      [--share 0.1] [--out RESULTS.json] [--pictures FOLDER]
 
 Protocol: PacGAN's (Lin et al. 2018), see README.md. Trial i trains with `ganserve_training.train` and seed i in one
 process of one thread, then draws 2,500 samples (1,000 modes: 26,000) from the averaged generator. Results are
-appended to --out after each trial; trials that it already has are skipped.
+appended to --out after each trial; trials that it already has are skipped. --pictures draws samples of each new trial,
+and joins those of a method's seeds side by side.
 """
 
 from __future__ import annotations
@@ -33,12 +34,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ganserve_training.config import TrainConfig
     from ganserve_training.evaluation.metrics.mode_coverage import ModeCoverage
 
 HERE = Path(__file__).parent
 SAMPLES = {"ring": 2500, "grid": 2500, "stacked-digits": 26_000, "stacked-mnist": 26_000}
 DRAW_SEED = 40_000_003  # far from the trials' seeds
+POINTS = 1000  # of a picture
 
 
 def main() -> None:
@@ -50,6 +54,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--share", type=float, default=1.0, help="share of each method's steps, for short trials")
     parser.add_argument("--out", type=Path, help="default: results/SUITE.json beside this file")
+    parser.add_argument("--pictures", type=Path, help="folder for pictures of samples; default: none")
     arguments = parser.parse_args()
     out = arguments.out or HERE / "results" / f"{arguments.suite}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -63,11 +68,14 @@ def main() -> None:
     ]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.processes, mp_context=context) as pool:
-        for future in as_completed([pool.submit(run_trial, job) for job in jobs]):
+        for future in as_completed([pool.submit(run_trial, job, arguments.pictures) for job in jobs]):
             results.append(future.result())
             print(json.dumps(results[-1]), file=sys.stderr, flush=True)
             record = {"suite": arguments.suite, "machine": _machine(), "trials": sorted(results, key=_key)}
             out.write_text(json.dumps(record, indent=1) + "\n")
+    if arguments.pictures:
+        for data, method in {(job["data"], job["method"]) for job in jobs}:
+            _join(arguments.pictures, _name(data, method))
     print(table(results))
 
 
@@ -83,8 +91,8 @@ def _jobs(suite: str, trials: int, share: float) -> list[dict[str, Any]]:
     ]
 
 
-def run_trial(job: dict[str, Any]) -> dict[str, Any]:
-    """Train one method with one seed, and measure it."""
+def run_trial(job: dict[str, Any], pictures: Path | None = None) -> dict[str, Any]:
+    """Train one method with one seed, measure it, and draw samples into the folder `pictures`."""
     from methods import SUITES
     from rich.console import Console
 
@@ -108,7 +116,42 @@ def run_trial(job: dict[str, Any]) -> dict[str, Any]:
         seconds = {"cpu_s": round(time.process_time() - cpu, 1), "wall_s": round(time.perf_counter() - wall, 1)}
         model = load_trained(run, "latest")
         samples = draw_samples(model.generator, model.prior, model.data, None, SAMPLES[job["data"]], DRAW_SEED)
+        if pictures is not None:
+            _draw(pictures / f"{_name(job['data'], job['method'])}-{job['seed']}.png", samples, config)
     return result | _figures(mode_coverage(samples, modes)) | seconds
+
+
+def _name(data: str, method: str) -> str:
+    return f"{data}-{method.replace(' ', '-')}"
+
+
+def _draw(path: Path, samples: NDArray[Any], config: TrainConfig) -> None:
+    """Write a picture of some samples: vectors over real ones, or five rows of images."""
+    from ganserve_training import load_split
+    from ganserve_training.pictures.grids import save_picture, save_sample_grid
+    from ganserve_training.pictures.scatter import ScatterView
+
+    if samples.ndim == 2:
+        real = load_split(config.data, "train").read(np.arange(POINTS))
+        save_picture(path, ScatterView(real).draw(samples[:POINTS]).reduce(2), generated=False)
+    else:
+        save_sample_grid(path, samples[:25], 5, generated=True)
+
+
+def _join(folder: Path, name: str) -> None:
+    """Join the pictures of a method's seeds side by side."""
+    from PIL import Image
+
+    parts = [Image.open(path) for path in sorted(folder.glob(f"{name}-[0-9]*.png"))]
+    if not parts:
+        return
+    gap = 8
+    whole = Image.new(parts[0].mode, (sum(part.width + gap for part in parts) - gap, parts[0].height), "white")
+    left = 0
+    for part in parts:
+        whole.paste(part, (left, 0))
+        left += part.width + gap
+    whole.save(folder / f"{name}.png", optimize=True)
 
 
 def _shortened(config: TrainConfig, steps: int) -> TrainConfig:

@@ -88,6 +88,7 @@ def test_a_row_is_trained_measured_written_and_shown(
     monkeypatch.setattr(run, "ProcessPoolExecutor", HereAndNow)
     out = tmp_path / "results" / "some.json"
     flags = ["literature", "--data", "ring", "--methods", row, "--trials", "1", "--share", "0.0006", "--out", str(out)]
+    flags += ["--pictures", str(tmp_path / "pictures")]
     monkeypatch.setattr(sys, "argv", ["run.py", *flags])
     run.main()
     said = capsys.readouterr()
@@ -99,6 +100,8 @@ def test_a_row_is_trained_measured_written_and_shown(
     assert 0.0 <= trial["high_quality"] <= 1.0
     assert trial["reverse_kl"] >= 0.0
     assert json.loads(said.err) == trial
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert names == [f"{run._name('ring', row)}{end}.png" for end in ("-0", "")]
     assert said.out == run.table([trial]) + "\n"
     assert said.out.splitlines()[2].startswith(f"| ring | {row} | 1 of 1 | 3 | {trial['modes']:.1f} ± 0.0 |")
 

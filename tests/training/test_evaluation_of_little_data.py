@@ -16,7 +16,7 @@ from ganserve_training.evaluation.evaluate import evaluate
 from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.evaluation.result import Evaluation
 from ganserve_training.evaluation.show import show
-from ganserve_training.evaluation.table import Named
+from ganserve_training.evaluation.table import Named, labels_table
 
 FEW = EvaluationOptions(samples=60)
 
@@ -52,11 +52,26 @@ def judged(config: ArrayConfig, capsys: pytest.CaptureFixture[str], options: Eva
 def test_a_thousand_pictures_of_fifty_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = pictures(tmp_path, [number % 50 for number in range(1000)])
     evaluation = judged(config, capsys, EvaluationOptions(samples=500))
+    assert len(labels_table(evaluation).rows) == 50
+    assert len(labels_table(evaluation, 40).rows) == 40
     assert evaluation.left_out == {}
     assert evaluation.metrics["judge_accuracy"] == evaluation.metrics["gan_test"] == 1.0
     assert 1.0 < evaluation.metrics["inception_score"] < 50.0
     assert evaluation.beside_real["gan_train"].verdict == "good"
     assert evaluation.beside_real_samples == 200
+
+
+def test_a_rare_label_that_no_judge_reads_is_no_fault_of_the_model(tmp_path: Path) -> None:
+    """A judge says the frequent label, which is right for most real pictures, and for half of those asked for."""
+    pixels = np.random.default_rng(0).integers(0, 256, (240, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "noise.npz", images=pixels, labels=(np.arange(240) % 6 == 0).astype(np.int64))
+    config = ArrayConfig(path=str(tmp_path / "noise.npz"))
+    options = EvaluationOptions(metrics=("gan-train-test",), samples=60)
+    evaluation = evaluate(subject(config, real_samples(config, "held_out")), options)
+    assert evaluation.metrics["judge_accuracy"] > 0.75
+    assert evaluation.metrics["judge_accuracy_as_asked"] == pytest.approx(evaluation.metrics["gan_test"], abs=0.1)
+    judged_by = evaluation.beside_real.get("gan_test")
+    assert judged_by is None or judged_by.verdict == "good"
 
 
 def test_two_pictures_a_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from tests.support.image_files import write_idx
 
+from ganserve_training.commands.own_data import _table_of, completed
 from ganserve_training.commands.own_data_choices import choose_labels, describe
 from ganserve_training.config import ArrayConfig, CsvConfig, FolderConfig
 from ganserve_training.data import load_split
@@ -131,3 +132,36 @@ def test_a_single_picture_is_too_few(tmp_path: Path) -> None:
     found = look(pictures(tmp_path, "2.png"))
     assert describe(found).endswith("; gray; so few that samples will be near copies of them.")
     assert len(load_split(FolderConfig(path=str(tmp_path)), "train")) == 1
+
+
+def test_the_table_called_train_counts_beside_others(tmp_path: Path) -> None:
+    files = [f"{n}.png" for n in range(6)]
+    pictures(tmp_path / "images", *files)
+    config, found = FolderConfig(path=str(tmp_path)), Survey(count=6, labels={"images": 6})
+    first = rows(tmp_path / "sample_submission.csv", [("id", "label"), *((file, "a") for file in files)])
+    assert _table_of(config, found) == first
+    wanted = rows(tmp_path / "train.csv", [("id", "label"), *((file, "ab"[n % 2]) for n, file in enumerate(files))])
+    assert _table_of(config, found) == wanted
+    rows(tmp_path / "train_folds.csv", [("id", "label"), *((file, "a") for file in files)])
+    assert _table_of(config, found) is None
+
+
+def test_a_table_with_too_many_labels_is_left_out_and_told(tmp_path: Path) -> None:
+    files = [f"{n}.png" for n in range(40)]
+    rows(
+        pictures(tmp_path, *files) / "breeds.csv", [("id", "breed"), *((file, n // 2) for n, file in enumerate(files))]
+    )
+    whole = completed(["--data", str(tmp_path)])
+    assert "--data.labels-path" not in whole.argv
+    assert "without labels, as 20 are too many for 40 pictures (breeds.csv)" in whole.lines[1]
+    given = completed(["--data", str(tmp_path), "--data.labels-path", str(tmp_path / "breeds.csv")])
+    assert given.arguments.config.data.labels == "use"
+
+
+def test_a_table_means_the_training_part_where_parts_share_names(tmp_path: Path) -> None:
+    for part in ("train_images", "test_images"):
+        pictures(tmp_path / part, "0.png", "1.png", "2.png")
+    table = rows(tmp_path / "train.csv", [("id", "label"), ("0", "a"), ("1.png", "b"), ("2.png", "a")])
+    found = FolderConfig(path=str(tmp_path), labels_path=str(table)).load(None)
+    names = [found.store.name(int(index)) for index in found.indices]
+    assert [Path(name).parent.name for name in names] == ["train_images"] * 3

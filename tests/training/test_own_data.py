@@ -270,7 +270,7 @@ def test_a_table_lists_pictures_by_path_or_name(tmp_path: Path) -> None:
     pictures(tmp_path / "img", 4, ending="PNG")
     for name in ("img/{}.PNG", "{}.PNG", "{}", ".\\img\\{}.PNG", f"{tmp_path}/img/{{}}.PNG"):
         rows = [(name.format(number), "ab"[number % 2]) for number in range(4)]
-        path = table(tmp_path / "list.csv", [("image_path", "category"), *rows])
+        path = table(tmp_path / "list.csv", [("Image Path", "Class-Name"), *rows])
         found = CsvConfig(path=str(path)).load(None)
         assert len(found) == 4, name
         assert found.label_names == ("a", "b")
@@ -302,6 +302,7 @@ def test_arrays_of_other_numbers_and_axes_become_pixels(tmp_path: Path) -> None:
         ({"X": pixels.transpose(0, 3, 1, 2).astype(np.int64)}, pixels),
         ({"faces": (pixels / 127.5 - 1.0).astype(np.float32), "kind": np.arange(20) % 2}, pixels),
         ({"images": gray.reshape(20, -1)}, gray[..., None]),
+        ({"x": (gray > 127).astype(np.uint8)}, np.where(gray > 127, 255, 0)[..., None]),
         ({"arr_0": gray > 127, "arr_1": np.arange(20) % 2}, np.where(gray > 127, 255, 0)[..., None]),
     ):
         np.savez(tmp_path / "x.npz", **arrays)

@@ -9,7 +9,7 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ganserve_training.commands.train_arguments import TrainArguments, data_valu
 from ganserve_training.data.config import DataConfig, StoredDataConfig
 from ganserve_training.data.image_decoding import CHANNEL_COUNTS
 from ganserve_training.data.label_table import is_table, lists_files
+from ganserve_training.data.layouts.split_names import split_of
 from ganserve_training.data.recognition import names_source
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.data.sources.folder import FolderConfig
@@ -72,6 +73,8 @@ def completed(argv: Sequence[str]) -> Completed:
     trial = read_arguments([preset, *words])
     data = trial.config.data
     given = given_options(preset, words)
+    if "data.labels_path" in given:
+        given |= {"data.labels"}  # Who gives labels wants them used.
     open_options = [path for path in _OPEN if path not in given and hasattr(data, path.partition(".")[2])]
     if not isinstance(data, StoredDataConfig) or not open_options:
         preset, arguments = _read(preset, words, named=named is not None)
@@ -86,9 +89,15 @@ def completed(argv: Sequence[str]) -> Completed:
     else:
         found = survey(data, skip_bad=skips)
         if isinstance(data, FolderConfig) and (table := _table_of(data, found)):
-            words += ["--data.labels-path", str(table)]
-            trial = read_arguments([preset, *words])
-            found = survey(trial.config.data, skip_bad=skips)
+            with_table = [*words, "--data.labels-path", str(table)]
+            labelled_trial = read_arguments([preset, *with_table])
+            labelled = survey(labelled_trial.config.data, skip_bad=skips)
+            choice = choose_labels(labelled)
+            if choice.value == "use":
+                words, trial, found = with_table, labelled_trial, labelled
+            else:
+                why = choice.words.removeprefix("without labels, as ")
+                found = replace(found, label_problem=f"{why} ({table.name})")
         choices = _choices(found, trial, preset, open_options)
         chosen = {choice.option: choice.value for choice in choices}
         if found.bad is not None and skips:
@@ -128,12 +137,18 @@ def _holds_vectors(path: Path) -> bool:
 
 
 def _table_of(data: FolderConfig, found: Survey) -> Path | None:
-    """Return the table in a folder of pictures of no or one label that gives them some; None: there is not just one."""
+    """Return the table in a folder of pictures of no or one label that gives them some; None: there is not just one.
+
+    Of several, such as train.csv and sample_submission.csv, it is the only one called train.
+    """
     root = Path(data.path).expanduser()
     if len(found.labels) > 1 or found.label_problem or data.labels == "ignore" or data.labels_path or not root.is_dir():
         return None
     tables = [path for pattern in ("*", "*/*") for path in sorted(root.glob(pattern)) if is_table(path)]
     listing = [path for path in tables if lists_files(path)]
+    if len(listing) > 1:
+        splits = {path: split_of(path.name.partition(".")[0]) for path in listing}
+        listing = [path for path, split in splits.items() if split is not None and split.kind == "train"]
     return listing[0] if len(listing) == 1 else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,15 +21,15 @@ from ganserve_training.files import reading
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 """Endings of tables, in lower case."""
 FILES = (
-    *("file", "filename", "file_name", "filepath", "file_path", "path", "image", "image_path", "image_name"),
-    *("image_id", "img", "img_path", "name", "id"),
+    *("file", "filename", "filepath", "path", "image", "imagefile", "imagepath", "imagename", "imageid"),
+    *("img", "imgpath", "imgname", "imgid", "picture", "photo", "name", "id"),
 )
-"""Names of a column of files, likely ones first, in lower case."""
+"""Names of a column of files, likely ones first, in lower case and without what stands between words."""
 LABELS = (
-    *("label", "labels", "class", "class_name", "classname", "category", "target", "y", "emotion", "digit"),
-    *("breed", "species", "type", "label_name"),
+    *("label", "labels", "class", "classname", "category", "categoryname", "target", "y", "emotion", "digit"),
+    *("breed", "species", "type", "labelname"),
 )
-"""Names of a column of labels, likely ones first, in lower case."""
+"""Names of a column of labels, likely ones first, in the same form."""
 SPLITS = ("split", "usage", "subset", "partition", "set")
 """Names of a column that tells training rows from others, in lower case."""
 _GZIP = b"\x1f\x8b"
@@ -37,6 +38,8 @@ _VAGUE = ("name", "id")
 _MOST_COLUMNS = 20
 """Columns of a table with a numbered column of files; more are pixels."""
 _DELIMITERS = ",;\t"
+_BETWEEN = re.compile(r"[\s_.-]+")
+"""What stands between the words of a column's name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,8 +78,11 @@ def delimiter_of(line: str) -> str:
 
 
 def column_among(columns: Sequence[str], names: Iterable[str]) -> str | None:
-    """Return the column with the likeliest of these names, whatever its case; None: there is none."""
-    by_name = {column.lower(): column for column in reversed(columns)}
+    """Return the column with the likeliest of these names; None: there is none.
+
+    Case and what stands between words do not count: `Image Name` is `image_name` and `imagename`.
+    """
+    by_name = {_BETWEEN.sub("", column.lower()): column for column in reversed(columns)}
     return next((by_name[name] for name in names if name in by_name), None)
 
 

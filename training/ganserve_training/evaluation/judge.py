@@ -102,6 +102,8 @@ class Judgement:
     """Mean distance to the nearest training sample, over that of held-out samples. Below 1: copies; above: noise."""
     judge_accuracy: float
     """Accuracy on held-out real data of the judge trained on real data: an upper limit for gan_train."""
+    judge_accuracy_as_asked: float
+    """The same with each label as frequent as in the samples: what samples as good as real ones have as gan_test."""
     gan_test_by_label: tuple[float, ...]
     """gan_test of each label's samples."""
     gan_train_by_label: tuple[float, ...]
@@ -132,11 +134,14 @@ def judge_samples(samples: NDArray[Any], labels: NDArray[np.int64], train: Sampl
     recognised = judge.predict(ours) == labels
     learned = student.predict(held_out_values) == held_out.labels
     known = judge.predict(held_out_values) == held_out.labels
+    # Labels that are rare in the data are often the hard ones, and samples may have as many of each.
+    weights = np.bincount(labels, minlength=count)[held_out.labels] / np.bincount(held_out.labels)[held_out.labels]
     return Judgement(
         gan_test=float(recognised.mean()),
         gan_train=float(learned.mean()),
         nn_distance_ratio=nearest_distance_ratio(ours, train_values, held_out_values),
         judge_accuracy=float(known.mean()),
+        judge_accuracy_as_asked=float(np.average(known, weights=weights)),
         gan_test_by_label=_by_label(recognised, labels, count),
         gan_train_by_label=_by_label(learned, held_out.labels, count),
         judge_accuracy_by_label=_by_label(known, held_out.labels, count),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 _WIDTH_WITHOUT_TERMINAL = 120
+_MOST_LABELS = 40
 _COLOURS = {"good": "green", "fair": "yellow", "poor": "red"}
 
 
@@ -34,9 +35,11 @@ def show(models: Sequence[Named]) -> None:
     console.print(_rich(figures_table(models)))
     if len(models) == 1:
         (evaluation,) = (model.evaluation for model in models)
-        if evaluation.by_label:
-            console.print(_rich(labels_table(evaluation)))
         lines = explanations(evaluation)
+        if evaluation.by_label:
+            console.print(_rich(labels_table(evaluation, _MOST_LABELS)))
+            if len(evaluation.label_names) > _MOST_LABELS:
+                lines.insert(0, f"labels: the {_MOST_LABELS} with the lowest figures; --json has all")
     else:
         lines = comparison_notes(models)
     for line in lines:

@@ -72,14 +72,18 @@ def figures_table(models: Sequence[Named], *, side_by_side: bool | None = None) 
     )
 
 
-def labels_table(evaluation: Evaluation) -> Table:
-    """Return a row for each label, with its figures beside the judge's accuracy."""
+def labels_table(evaluation: Evaluation, most: int | None = None) -> Table:
+    """Return a row for each label, with its figures beside the judge's accuracy; of more than `most`, the lowest."""
     figures = dict(_figures([Named("", evaluation)]))
     shown = {name: values for name, values in evaluation.by_label.items() if name in figures}
     real = evaluation.by_label.get("judge_accuracy", ())
     rows = []
-    for place, label in enumerate(evaluation.label_names):
-        cells = [Cell(label)]
+    places = list(range(len(evaluation.label_names)))
+    if most is not None and len(places) > most:
+        known = [[value for value in each if not math.isnan(value)] for each in zip(*shown.values(), strict=True)]
+        places = sorted(sorted(places, key=lambda place: min(known[place], default=math.inf))[:most])
+    for place in places:
+        cells = [Cell(evaluation.label_names[place])]
         for name, values in shown.items():
             scale, whole = figures[name].scale, evaluation.beside_real.get(name)
             comparison = None
@@ -131,8 +135,10 @@ def explanations(evaluation: Evaluation) -> list[str]:
 
 
 def comparison_notes(models: Sequence[Named]) -> list[str]:
-    """Return what to know before comparing the figures of several models."""
+    """Return what to know before comparing the figures of several models: what is missing, and what differs."""
     measured = [model.evaluation for model in models]
+    missing = [(model.name, *reason) for model in models for reason in model.evaluation.left_out.items()]
+    lines = [f"left out: {model}: {metric}: {why}" for model, metric, why in missing]
     different = [
         words
         for words, values in (
@@ -142,9 +148,10 @@ def comparison_notes(models: Sequence[Named]) -> list[str]:
         )
         if len(values) > 1
     ]
-    if not different:
-        return []
-    return [f"note: these models were measured with different {' and '.join(different)}: compare verdicts, not values"]
+    if different:
+        what = " and ".join(different)
+        lines.append(f"note: these models were measured with different {what}: compare verdicts, not values")
+    return lines
 
 
 def _figures(models: Sequence[Named]) -> list[tuple[str, Figure]]:

@@ -110,6 +110,6 @@ def sum_up(comparisons: Mapping[str, Comparison], not_finite: int, samples: int,
     if worst.verdict == "good":
         return {"verdict": "good", "summary": f"Good: the lowest of {count} figures is {figure.title}, {values}."}
     good = sum(item.verdict == "good" for item in comparisons.values())
-    others = f"; {good} of {count} figures are good" if count > 1 else ""
+    others = f"; {good} of {count} figures {'is' if good == 1 else 'are'} good" if count > 1 else ""
     summary = f"{worst.verdict.capitalize()}: {figure.title} ({figure.meaning}) is {values}{others}."
     return {"verdict": worst.verdict, "summary": summary}

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from ganserve_training.data.label_table import LabelTable
 from ganserve_training.data.layouts.arrangement import Arrangement
+from ganserve_training.data.layouts.split_names import find_splits
 from ganserve_training.data.layouts.tree import Tree
 from ganserve_training.data.origin import PassedOver
 
@@ -15,7 +16,7 @@ def listed(tree: Tree, root: Path, table: Path, found: LabelTable) -> Arrangemen
     """Return the files that a table of files and labels lists; a file that is not there is found bad later.
 
     Files are relative to `root`, or to the table's folder below it; else they are found by their names alone, with or
-    without ending, where that is unique.
+    without ending, where that is unique, at least in the training part.
 
     Args:
         tree: The pictures.
@@ -44,6 +45,7 @@ class _Places:
         self._root = root.absolute()
         beside = table.absolute().parent
         self._beside = beside.relative_to(self._root).as_posix() if beside.is_relative_to(self._root) else "."
+        self._splits = find_splits(tuple(folder.split("/")) for folder in tree.folders)
         self._by_name: defaultdict[str, list[str]] = defaultdict(list)
         for file in tree.files:
             path = PurePosixPath(file)
@@ -59,4 +61,6 @@ class _Places:
             if file in self._files:
                 return file
         same = self._by_name.get(PurePosixPath(path).name, [])
+        if len(same) > 1:
+            same = [file for file in same if self._splits.inner(tuple(file.split("/")[:-1])) is not None]
         return same[0] if len(same) == 1 else path

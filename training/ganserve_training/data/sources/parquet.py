@@ -118,7 +118,7 @@ def _columns(schema: Any, image_column: str, label_column: str) -> tuple[str, st
         images = [name for name in names if holds_images(schema.field(name).type)]
         image_column = images[0] if len(images) == 1 else image_column
     if label_column == _LABELS and label_column not in names:
-        label_column = column_among(names, (*LABELS, "fine_label", "coarse_label")) or label_column
+        label_column = column_among(names, (*LABELS, "finelabel", "coarselabel")) or label_column
     return image_column, label_column
 
 

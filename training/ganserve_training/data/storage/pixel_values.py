@@ -37,7 +37,7 @@ def as_pixels(values: NDArray[Any], where: str) -> tuple[NDArray[np.uint8], str]
     if values.ndim == 4 and values.shape[1] in _CHANNELS and values.shape[-1] not in _CHANNELS:
         values = values.transpose(0, 2, 3, 1)
         said.append("channels come first in the file")
-    if values.dtype != np.uint8 and values.ndim in (3, 4) and values.size:
+    if values.ndim in (3, 4) and values.size and (values.dtype != np.uint8 or _is_binary(values)):
         low, high = values.min(), values.max()
         scale, offset = _scale(values, low, high, where)
         pixels = np.empty(values.shape, np.uint8)
@@ -50,6 +50,11 @@ def as_pixels(values: NDArray[Any], where: str) -> tuple[NDArray[np.uint8], str]
     return values, ", ".join(said)
 
 
+def _is_binary(values: NDArray[np.uint8]) -> bool:
+    """Return whether no value is above 1: as pixels from 0 to 255, all images would be black."""
+    return bool(values[:_SLICE].max() <= 1 and values.max() <= 1)
+
+
 def _scale(values: NDArray[Any], low: Any, high: Any, where: str) -> tuple[float, float]:
     """Return the factor, and what to add before, that bring values to 0 to 255."""
     kind = values.dtype.kind
@@ -58,9 +63,9 @@ def _scale(values: NDArray[Any], low: Any, high: Any, where: str) -> tuple[float
     if kind in "iuf" and np.isfinite(low) and np.isfinite(high):
         if low >= 0 and _BRIGHT <= high <= 255:
             return 1.0, 0.0
-        if kind == "f" and low >= 0 and high <= 1:
+        if low >= 0 and high <= 1:
             return 255.0, 0.0
-        if kind == "f" and low >= -1 and high <= 1:
+        if low >= -1 and high <= 1:
             return 127.5, 1.0
     found = f"{values.dtype} from {low:g} to {high:g}" if kind in "iuf" else str(values.dtype)
     raise DataError(

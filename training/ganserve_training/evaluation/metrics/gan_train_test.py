@@ -16,13 +16,13 @@ def _measure(material: Material) -> dict[str, Any]:
 
 
 def _beside_real(material: Material, found: Mapping[str, float]) -> dict[str, Beside]:
-    """Return both figures beside the judge's own accuracy; the worst are those of guesses."""
+    """Return both figures beside the judge's own accuracy on the same labels; the worst are those of guesses."""
     assert material.labels is not None
     assert material.held_out.labels is not None
-    real = found["judge_accuracy"]
+    real = {"gan_test": found["judge_accuracy_as_asked"], "gan_train": found["judge_accuracy"]}
     guesses = {"gan_test": material.labels, "gan_train": material.held_out.labels}
     return {
-        name: Beside(found[name], real, worst=float(np.bincount(labels).max() / len(labels)))
+        name: Beside(found[name], real[name], worst=float(np.bincount(labels).max() / len(labels)))
         for name, labels in guesses.items()
     }
 
