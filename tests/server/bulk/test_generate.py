@@ -165,6 +165,7 @@ def test_raw_pixels(repository: Path, tmp_path: Path) -> None:
     columns = [pq.read_metadata(table).row_group(0).column(place) for place in range(3)]
     (samples,) = (column for column in columns if column.path_in_schema.startswith("sample"))
     assert "BYTE_STREAM_SPLIT" in samples.encodings
+    assert {column.path_in_schema for column in columns if column.is_stats_set} == {"index", "label"}
     generate(repository, tmp_path / "tar", "--seed", 5, "--encoding", "raw", "--format", "webdataset", model="tiny-rgb")
     with tarfile.open(tmp_path / "tar" / "samples-00000-of-00001.tar") as archive:
         file = archive.extractfile("000000000049.npy")
