@@ -297,3 +297,7 @@ def test_an_inaccurate_judge_is_not_used() -> None:
     space = FeatureSpace(reference)
     assert label_regions(space, (reference, guesses), (reference, 1 - guesses), 2) is None
     assert label_regions(space, (reference, torch.zeros(400).long()), (reference, guesses), 2) is None
+    labels = (torch.arange(400) >= 200).long()
+    for every, is_used in ((4, True), (3, False)):  # right on 75 % and on 67 %
+        told = torch.where(torch.arange(400) % every == 0, 1 - labels, labels)
+        assert (label_regions(space, (reference, labels), (reference, told), 2) is not None) == is_used

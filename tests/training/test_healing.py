@@ -14,6 +14,7 @@ from ganserve_training.errors import ConfigChangedError, DivergedError, StoppedE
 from ganserve_training.run.checkpoint import checkpoint_paths
 from ganserve_training.run.healing import TroubleError
 from ganserve_training.run.logs import read_log
+from ganserve_training.run.run_folder import RunFolder
 from ganserve_training.run.start_or_resume import RunResult
 from tiny_runs import assert_same, tiny_config
 from tiny_runs import newest_state as newest
@@ -29,7 +30,7 @@ def failing(**changes: Any) -> TrainConfig:
         "on_trouble": "heal",
         "diagnosis": DiagnosisConfig(every_steps=5, samples=64),
         "optimisers": OptimisersConfig.both(AdamConfig(learning_rate=Anneal.constant(0.05))),
-        "output": OutputConfig(log_every_steps=5, checkpoint_every_steps=10, samples_every_steps=200),
+        "output": OutputConfig(log_every_steps=5, checkpoint_every_steps=10, samples_every_steps=20),
     }
     return tiny_config(**(fields | changes))
 
@@ -64,6 +65,10 @@ def test_the_logs_of_the_failed_try_are_kept(healed: tuple[Path, RunResult, str]
     steps = [record["step"] for record in read_log(out / "log.jsonl")]
     assert steps == sorted(set(steps))
     assert steps[-1] == STEPS
+    pictures = [int(path.stem.removeprefix("step-")) for path in (failed / "samples").glob("*.png")]
+    wanted = [step for step in range(20, result.cures[0].step + 1, 20) if step > result.cures[0].back_to]
+    assert sorted(pictures) == wanted
+    assert [step for step, _ in RunFolder(out).pictures()] == [20, 40, 60, 80, 100, 120, STEPS]
 
 
 @pytest.mark.slow
@@ -91,6 +96,7 @@ def test_the_same_command_continues_a_healed_run(tmp_path: Path, healed: tuple[P
 def test_stop_ends_the_run_with_its_trouble(tmp_path: Path) -> None:
     with pytest.raises(TroubleError, match=r"oscillation at step \d+"):
         run(failing(on_trouble="stop"), tmp_path)
+    assert "Ends oscillating since step" in (tmp_path / "last_word.json").read_text()
     assert checkpoint_paths(tmp_path / "checkpoints")
 
 

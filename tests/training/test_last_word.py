@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.evaluation.quality import Quality
 from ganserve_training.run.logs import read_log
 from ganserve_training.run.run_folder import RunFolder
-from observations import HEALTHY
+from observations import HEALTHY, history
 from tiny_runs import tiny_config
+
+LOOKS = [look.to_dict() for look in history(7, precision=0.97, recall=0.9)]
 
 
 def begin(kind: Kind, step: int) -> Finding:
@@ -57,21 +60,36 @@ def end(kind: Kind, step: int) -> Finding:
     ],
 )
 def test_a_run_has_a_last_word(findings: list[Finding], healthy: bool, sentence: str) -> None:
-    assert last_word(1500, 7, findings) == LastWord(step=1500, healthy=healthy, sentence=sentence)
+    assert last_word(1500, LOOKS, findings) == LastWord(step=1500, healthy=healthy, sentence=sentence)
 
 
 def test_every_trouble_has_words_for_its_end_and_for_the_run_s() -> None:
     for kind in KINDS:
         assert recovery(kind, HEALTHY).endswith(".")
-        word = last_word(1500, 7, [begin(kind, 600)])
+        word = last_word(1500, LOOKS, [begin(kind, 600)])
         assert word.healthy == (kind == "convergence")
         assert "since step 600" in word.sentence
 
 
+@pytest.mark.parametrize(
+    ("shares", "sentence"),
+    [
+        ({"recall": [0.1, 0.2, 0.3, 0.4, 0.57, 0.9, 0.58]}, "Ends healthy, with 58% of the recall of real samples."),
+        ({"precision": 0.84, "recall": 0.5}, "Ends healthy, with 84% of the precision and 50% of the recall of real"),
+        ({"precision": 0.86, "recall": 1.2}, "Ends healthy."),
+        ({"precision": None, "recall": math.nan}, "Ends healthy."),
+    ],
+)
+def test_the_last_word_says_what_samples_lack(shares: dict[str, Any], sentence: str) -> None:
+    looks = [look.to_dict() for look in history(7, **shares)]
+    assert last_word(1500, looks, []).sentence.startswith(sentence)
+    assert "real samples" not in last_word(1500, looks, [begin("mode-collapse", 600)]).sentence  # which says it
+
+
 def test_a_run_that_was_not_watched_for_long_has_no_verdict() -> None:
-    assert last_word(300, 1, []).healthy is None
-    assert last_word(300, 1, []).sentence == "Ends unjudged: the monitor looked once, and needs 3 looks."
-    assert last_word(700, 5, [begin("mode-collapse", 600)], ended=False).sentence == (
+    assert last_word(300, LOOKS[:1], []).healthy is None
+    assert last_word(300, LOOKS[:1], []).sentence == "Ends unjudged: the monitor looked once, and needs 3 looks."
+    assert last_word(700, LOOKS[:5], [begin("mode-collapse", 600)], ended=False).sentence == (
         "So far in mode collapse since step 600."
     )
 
@@ -139,6 +157,8 @@ def test_a_run_of_an_older_version_or_one_that_still_trains_has_a_word(tmp_path:
     ended = read_last_word(folder)
     assert ended is not None
     assert ended.sentence == "Ends in mode collapse since step 300."
+    folder.last_word.write_text(json.dumps({"step": 400, "healthy": True, "sentence": "Ends healthy."}))
+    assert read_last_word(folder) == ended  # A word of step 400 is not the last one.
     folder.last_word.write_text("{}")
     with pytest.raises(DataError, match=r"last_word\.json is damaged: delete it"):
         read_last_word(folder)

@@ -21,7 +21,7 @@ from ganserve_training.diagnosis import KINDS, Finding
 from ganserve_training.diagnosis.last_word import last_word
 from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.evaluation.result import Evaluation
-from ganserve_training.evaluation.table import Named, labels_comparison
+from ganserve_training.evaluation.table import Named, labels_comparison, labels_table
 from ganserve_training.evaluation.verdict import Comparison
 from ganserve_training.report import write_comparison, write_report
 from ganserve_training.report.charts import KIND_COLOURS, _thinned, charts
@@ -45,7 +45,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     over = Finding(step=10, kind="mode-collapse", message="All 3.", advice="", over=True)
     folder = RunFolder(out)
     folder.diagnosis.write_text("".join(json.dumps(asdict(item)) + "\n" for item in (finding, over)))
-    folder.last_word.write_text(json.dumps(last_word(12, 6, [finding, over]).to_dict()))
+    changes = {"optimisers.critic.learning_rate.start": 0.001}
+    cure = {"step": 4, "back_to": 0, "kind": "oscillation", "message": "It swings.", "changes": changes}
+    folder.cures.write_text(json.dumps(cure) + "\n")
+    folder.last_word.write_text(json.dumps(last_word(12, [{}] * 6, [finding, over]).to_dict()))
     evaluate_run(out, EvaluationOptions(samples=50, metrics=("gan-train-test", "sliced-wasserstein")))
     return out
 
@@ -122,6 +125,7 @@ def test_a_report_has_state_findings_metrics_and_changed_options(parsed: Reader)
         "mode collapse from step 8 to 10",
         "Only 2 < 3.",
         "Over at step 10: All 3.",
+        "healing: oscillation at step 4. Going on from the start with --optimisers.critic.learning-rate.start 0.001 .",
         "For another run, try --networks.packing 2 .",
         "50 samples of the checkpoint of step 12. Poor: ",
         "By label label GAN-test GAN-train judge's accuracy 0 ",
@@ -204,7 +208,7 @@ def test_several_runs_stand_side_by_side(
     runs = [read_run(RunFolder(path)) for path in (finished, other)]
     curves = {title: [values(run) for run in runs] for title, _, values, _ in _measures(runs)}
     assert list(curves) == [
-        *("Quality: sliced wasserstein", "Diversity", "Regions reached", "Critic accuracy"),
+        *("Quality: sliced wasserstein", "Diversity", "Precision", "Recall", "Regions reached", "Critic accuracy"),
         *("Loss of the critic", "Loss of the generator"),
     ]
     assert curves["Diversity"] == [[(item.step, item.diversity) for item in run.observations] for run in runs]
@@ -229,6 +233,8 @@ def test_labels_of_several_runs_are_compared() -> None:
         [("dog", None), ("0.500", "poor"), ("-", None)],
     ]
     assert labels_comparison([named("a", (1.0, 0.5)), named("b", (1.0, 0.5), ("cat", "cow"))]) is None
+    lowest = labels_table(named("a", (1.0, 0.5)).evaluation, most=1)
+    assert [row[0].text for row in lowest.rows] == ["dog"]
 
 
 def evaluation_of(

@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 from ganserve_training.diagnosis.findings import PERSISTENCE, Finding, Kind
@@ -26,6 +28,10 @@ _STATES: dict[Kind, str] = {
     "decline": "in decline",
 }
 """Ends of runs in which a trouble lasts, the worst first."""
+_LAST_LOOKS = 3
+"""Looks whose median precision and recall count for the end: a single look varies by a tenth."""
+_AS_REAL = 0.85
+"""Precision or recall, relative to real samples, from which `ganserve evaluate` calls it good."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,20 +79,25 @@ def read_last_word(folder: RunFolder) -> LastWord | None:
         ConfigError: config.json is not a configuration.
         DataError: Another file is damaged.
     """
-    try:
-        return LastWord(**json.loads(folder.last_word.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        pass
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{folder.last_word} is damaged: delete it") from error
-    looks = len(read_log(folder.observations))
+    config, log, written = folder.read_config(), read_log(folder.log), _written(folder.last_word)
+    step = int(log[-1]["step"]) if log else 0
+    if written is not None and written.step >= step:  # Else the run trains longer.
+        return written
+    looks = read_log(folder.observations)
     findings = [Finding(**record) for record in read_log(folder.diagnosis)]
-    config, log = folder.read_config(), read_log(folder.log)
     if config is None or not log or not (looks or findings):
         return None
-    step = int(log[-1]["step"])
     cures = read_log(folder.cures)
     return last_word(step, looks, findings, cures, ended=step >= config.steps)  # Older versions wrote no last word.
+
+
+def _written(path: Path) -> LastWord | None:
+    try:
+        return LastWord(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged: delete it") from error
 
 
 def episodes(findings: Sequence[Finding]) -> list[Episode]:
@@ -103,16 +114,21 @@ def episodes(findings: Sequence[Finding]) -> list[Episode]:
 
 
 def last_word(
-    step: int, looks: int, findings: Sequence[Finding], cures: Sequence[Mapping[str, Any]] = (), *, ended: bool = True
+    step: int,
+    looks: Sequence[Mapping[str, Any]],
+    findings: Sequence[Finding],
+    cures: Sequence[Mapping[str, Any]] = (),
+    *,
+    ended: bool = True,
 ) -> LastWord:
-    """Return the last word about a run at `step`, after so many looks; `ended`: it trains no more.
+    """Return the last word about a run at `step`; `ended`: it trains no more.
 
-    `cures` are the lines of cures.jsonl.
+    `looks` are the lines of observations.jsonl, `cures` those of cures.jsonl.
     """
     verb = "Ends" if ended else "So far"
     told = episodes(findings)
-    if not told and looks < PERSISTENCE:
-        often = "once" if looks == 1 else f"{looks} times"
+    if not told and len(looks) < PERSISTENCE:
+        often = "once" if len(looks) == 1 else f"{len(looks)} times"
         needs = f"the monitor looked {often}, and needs {PERSISTENCE} looks"
         return LastWord(step=step, healthy=None, sentence=f"{verb} unjudged: {needs}.")
     troubles = [episode for episode in told if episode.is_trouble]
@@ -126,9 +142,20 @@ def last_word(
         state = " and ".join(f"{_STATES[kind]} {lasting[kind].span}" for kind in kinds)
     else:
         state = "healthy" if converged is None else f"healthy, converged {converged.span}"
+        state += _short_of_real(looks)
     past = [f"{item.finding.kind.replace('-', ' ')} {item.span}" for item in troubles if item.end is not None]
     counts = Counter(f"{cure['kind'].replace('-', ' ')} at step {cure['step']:,}" for cure in cures)
     healed = [f"{what} ({count} times)" if count > 1 else what for what, count in counts.items()]
     parts = [f"{verb} {state}", ", ".join(past), f"healed of {' and '.join(healed)}" if healed else ""]
     sentence = "; ".join(filter(None, parts))
     return LastWord(step=step, healthy=not lasting, sentence=f"{sentence}.")
+
+
+def _short_of_real(looks: Sequence[Mapping[str, Any]]) -> str:
+    """Return precision and recall of the last looks where real samples have clearly more; else nothing."""
+    short = []
+    for name in ("precision", "recall"):
+        values = [value for look in looks[-_LAST_LOOKS:] if isinstance(value := look.get(name), float)]
+        if values and median(values) < _AS_REAL:
+            short.append(f"{median(values):.0%} of the {name}")
+    return f", with {' and '.join(short)} of real samples" if short else ""

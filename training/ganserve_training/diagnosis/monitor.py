@@ -116,7 +116,7 @@ class Monitor:
     def last_word(self) -> LastWord | None:
         """Return the last word about the run; None: the monitor has not looked."""
         findings = [Finding(**record) for record in read_log(self._folder.diagnosis)]
-        looks = len(self._history)
+        looks = read_log(self._folder.observations)
         cures = read_log(self._folder.cures)
         return last_word(self._trainer.step, looks, findings, cures) if looks or findings else None
 

@@ -21,7 +21,9 @@ from ganserve_training.evaluation.modes import Modes
 
 CLUSTERS = 20  # about 13 of 256 samples each, so that a cluster is not empty by chance
 REACHED_SHARE = 0.1  # a region is reached with at least this part of its share of real samples
-JUDGE_ACCURACY = 0.8  # accuracy on held-out samples below which a judge is not used; clusters take its place
+JUDGE_ACCURACY = 0.7
+"""Accuracy on held-out samples below which a judge is not used; clusters take its place. Of Fashion-MNIST it reads 0.77
+to 0.84 of 256 samples, depending on the seed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,8 @@ RISING = 1.3  # growth of the diversity over these looks with which samples are 
 EVEN = 0.15  # distance of the critic's accuracy from one half within which it cannot tell real from generated
 CONVERGED_DIVERSITY = 0.7
 CONVERGED_OFFSET = 0.25  # distance between the generated centre and the data's, in mean pairwise distances of the data
-CONVERGED_LIKENESS = 0.4  # least precision and recall, relative to real samples
+CONVERGED_LIKENESS = 0.6
+"""Least precision and recall, relative to real samples; with less, `ganserve evaluate` calls them poor."""
 CONVERGED_GAIN = 0.5
 """Largest share of the quality's error before training; otherwise an untrained critic would count as converged."""
 

@@ -95,6 +95,18 @@ def _measures(runs: Sequence[RunMaterial]) -> list[tuple[str, str, Values, dict[
             percent,
         ),
         (
+            "Precision",
+            "Share of generated samples among real ones, relative to other real samples.",
+            _observed(lambda item: item.precision),
+            percent,
+        ),
+        (
+            "Recall",
+            "Share of real samples among generated ones, relative to other real samples.",
+            _observed(lambda item: item.recall),
+            percent,
+        ),
+        (
             "Regions reached",
             "Share of the data's regions that the generated samples reach.",
             _observed(lambda item: item.regions_reached / item.regions),

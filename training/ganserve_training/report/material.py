@@ -1,7 +1,6 @@
 """Read everything that a report shows from a run's folder."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,12 @@ from ganserve_training.evaluation.result import Evaluation
 from ganserve_training.files import reading
 from ganserve_training.networks.build import resolve_conditioning
 from ganserve_training.run.checkpoint import checkpoint_paths, read_state
+from ganserve_training.run.healing import Cure
 from ganserve_training.run.logs import read_log
 from ganserve_training.run.run_folder import RunFolder
 
 RecordT = TypeVar("RecordT")
 
-_PICTURE = re.compile(r"step-(\d+)\.png")
 MOST_PICTURES = 60  # most pictures that a report shows, evenly spaced; the last one is always shown
 
 
@@ -34,6 +33,8 @@ class RunMaterial:
     log: list[dict[str, float]]
     observations: list[Observation]
     findings: list[Finding]
+    cures: list[str]
+    """A line about each change that the run made to itself."""
     pictures: list[tuple[int, Path]]
     """Samples of the generator: step and file."""
     picture_count: int
@@ -65,13 +66,14 @@ def read_run(folder: RunFolder) -> RunMaterial:
     config = folder.read_config()
     if config is None:
         raise DataError(folder.missing("run"))
-    pictures, state = _pictures(folder.samples), _newest_state(folder)
+    pictures, state = folder.pictures(), _newest_state(folder)
     return RunMaterial(
         name=folder.root.resolve().name,
         config=config,
         log=read_log(folder.log),
         observations=_records(folder.observations, Observation.from_dict),
         findings=_records(folder.diagnosis, lambda record: Finding(**record)),
+        cures=_records(folder.cures, lambda record: f"{Cure(**record)}."),
         pictures=_thinned(pictures),
         picture_count=len(pictures),
         real_samples=folder.real_samples if folder.real_samples.is_file() else None,
@@ -88,11 +90,6 @@ def _records(path: Path, parse: Callable[[dict[str, Any]], RecordT]) -> list[Rec
     records = read_log(path)
     with reading(path, "a log of the monitor"):
         return [parse(record) for record in records]
-
-
-def _pictures(folder: Path) -> list[tuple[int, Path]]:
-    matches = ((_PICTURE.fullmatch(path.name), path) for path in folder.glob("*.png"))
-    return sorted((int(match[1]), path) for match, path in matches if match)
 
 
 def _thinned(pictures: list[tuple[int, Path]]) -> list[tuple[int, Path]]:

@@ -33,6 +33,8 @@ def last_words(run: RunMaterial) -> str:
     healthy = None if run.last_word is None else run.last_word.healthy
     kind = {True: "good", False: "poor", None: "unjudged"}[healthy]
     summary = "" if run.evaluation is None else run.evaluation.summary
+    if run.evaluation is not None and run.evaluation.step != run.step:
+        summary = f"At step {run.evaluation.step:,}: {summary}"
     verdict = "unjudged" if run.evaluation is None else run.evaluation.verdict or "unjudged"
     return lines([word], f"word {kind}") + lines([summary], f"word {verdict}")
 
@@ -60,11 +62,12 @@ def _findings(run: RunMaterial) -> str:
     told = episodes(run.findings)
     if not run.config.diagnosis.enabled and not told:
         return section("Diagnosis", "<p>Switched off for this run (--diagnosis.enabled).</p>")
+    cures = "".join(f'<p class="advice">{with_flags(cure)}</p>' for cure in run.cures)
     if not told:
         looks = len(run.observations)
-        return section("Diagnosis", f"<p>No findings: {looks} looks at the players found no problem.</p>")
+        return section("Diagnosis", f"{cures}<p>No findings: {looks} looks at the players found no problem.</p>")
     items = "".join(_finding(number, episode) for number, episode in enumerate(told, start=1))
-    return section("Diagnosis", f'<ol class="findings">{items}</ol>')
+    return section("Diagnosis", f'{cures}<ol class="findings">{items}</ol>')
 
 
 def _finding(number: int, episode: Episode) -> str:

@@ -93,8 +93,8 @@ class Treatment:
 def heal(folder: RunFolder, treatment: Treatment, trouble: TroubleError) -> tuple[Treatment, Checkpoint | None]:
     """Undo a run's steps since it was healthy; return the new treatment, and the checkpoint to go on from.
 
-    Keeps the logs of the failed try in attempts/N. If the process is killed halfway, the run goes on with its former
-    configuration from the same checkpoint, fails in the same way and is healed in the same way.
+    Keeps the logs and later pictures of the failed try in attempts/N. If the process is killed halfway, the run goes on
+    with its former configuration from the same checkpoint, fails in the same way and is healed in the same way.
     """
     finding = trouble.finding
     healthy = None if any(path.startswith(_RESTART) for path in trouble.cure) else _healthy(folder, treatment, finding)
@@ -105,6 +105,10 @@ def heal(folder: RunFolder, treatment: Treatment, trouble: TroubleError) -> tupl
     for log in (folder.log, folder.observations, folder.diagnosis):
         if log.exists():
             shutil.copyfile(log, attempt / log.name)
+    for step, picture in folder.pictures():
+        if step > back_to:
+            (attempt / folder.samples.name).mkdir(exist_ok=True)
+            picture.replace(attempt / folder.samples.name / picture.name)
     best = best_checkpoint_path(folder.checkpoints)
     for path in [*checkpoint_paths(folder.checkpoints), *([best] if best else [])]:
         if checkpoint_step(path) > back_to or healthy is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from ganserve_training.presets.about import ABOUT
 
 if TYPE_CHECKING:
     from ganserve_training.config import TrainConfig
+
+_PICTURE = re.compile(r"step-(\d+)\.png")
 
 Which = Literal["auto", "latest", "best"]
 """Choice of a run's checkpoint. auto: the latest, or the best if quality declined after it and did not recover."""
@@ -39,6 +42,11 @@ class RunFolder:
         self.samples = root / "samples"
         self.real_samples = root / "real.png"
         self.metrics = root / "metrics.json"
+
+    def pictures(self) -> list[tuple[int, Path]]:
+        """Return the step and the file of each picture of samples, oldest first."""
+        matches = ((_PICTURE.fullmatch(path.name), path) for path in self.samples.glob("*.png"))
+        return sorted((int(match[1]), path) for match, path in matches if match)
 
     def missing(self, what: str) -> str:
         """Return the message that this folder holds no `what`, and how to train a run."""

@@ -138,6 +138,10 @@ class RunLoop:
             if self._outputs is not None:
                 self._outputs.tell_last_word()
             return stopped
+        except TroubleError as trouble:
+            if self._outputs is not None and not trouble.cure:
+                self._outputs.tell_last_word(aloud=False)  # The user sees the error.
+            raise
         finally:
             if self._outputs is not None:
                 self._outputs.close()
