@@ -54,7 +54,7 @@ def dcgan(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Dcgan, 
 
 def test_dcgan_with_weights_in_separate_files(tmp_path: Path, dcgan: tuple[Path, Path, Dcgan, DcganCritic]) -> None:
     generator_file, critic_file, generator, critic = dcgan
-    packaged = wrap(tmp_path, generator_file, critic_file, range="-1..1")
+    packaged = wrap(tmp_path, generator_file, critic_file, range="-1..1", score_higher="real")
     assert "[batch, 6, 1, 1]" in packaged.generator_is
     assert {path.name for path in packaged.folder.iterdir()} == {
         "generator.onnx", "critic.onnx", "preview.png", "manifest.json"
@@ -231,11 +231,12 @@ def test_the_command(tmp_path: Path, generator: Path, capsys: pytest.CaptureFixt
     assert lines == [
         "x version 1, from g.onnx and c.onnx, made elsewhere",
         "  generator  latents z float32 [n, 6] (normal) -> img float32 nchw, -1..1 -> images [4, 4, 3]",
-        "  critic     samples x float32 [n, 3, 4, 4], -1..1 -> logit (score; real higher)",
+        "  critic     samples x float32 [n, 3, 4, 4], -1..1 -> logit (score; real higher, assumed)",
         "verified against the originals on random inputs at batch 1, 3, 64; largest differences:",
         lines[4],
         lines[5],
-        "probabilities are sigmoid(score): --data calibrates them",
+        "probabilities are sigmoid(score), which suits cross-entropy losses only: --data calibrates them",
+        "real samples are assumed to score higher: --data checks that",
         "samples unlike the data are not found: --data, with 20 held-out samples or more, fits that",
         f"published {tmp_path / 'models' / 'x' / '1'}",
     ]

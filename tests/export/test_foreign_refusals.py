@@ -142,7 +142,8 @@ def test_another_number_of_labels_than_the_generator_has(tmp_path: Path) -> None
     ("latents", "reason"),
     [
         (["n", "z"], r"takes latents as z float32 \[n, z\]; expected floats \[N, Z\] with a fixed Z"),
-        (["n", 18, 6], r"takes latents as z float32 \[n, 18, 6\]"),
+        (["n", 18, 6], r"takes latents as z float32 \[n, 18, 6\].*sequences cannot be served yet; if .*--latents z"),
+        (["n", 80, "t"], r"takes latents as z float32 \[n, 80, t\].*spectrograms or sequences cannot be served yet$"),
     ],
 )
 def test_inputs_that_cannot_be_latents(tmp_path: Path, latents: list[Any], reason: str) -> None:

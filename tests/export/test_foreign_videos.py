@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from foreign_graphs import FLOAT, Z, flat_generator, node, weight
+from foreign_graphs import FLOAT, Z, flat_critic, flat_generator, node, weight
 from foreign_packages import LATENTS, assert_same_pixels, levels, manifest, run, wrap
+from ganserve_export import ExportError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,3 +48,9 @@ def test_frames_by_a_control(tmp_path: Path, form: str) -> None:
     chosen = np.arange(len(LATENTS)) % T
     (samples,) = run(packaged, latents=np.concatenate([LATENTS, chosen[:, None].astype(np.float32)], axis=1))
     assert_same_pixels(samples, levels(frames(form)[np.arange(len(LATENTS)), chosen]))
+
+
+def test_a_critic_of_videos_cannot_score_strips(tmp_path: Path) -> None:
+    critic = flat_critic(tmp_path / "c.onnx", FORMS["ncthw"])
+    with pytest.raises(ExportError, match=r"takes videos \(x .*videos cannot be scored yet. Package the generator"):
+        wrap(tmp_path, videos(tmp_path / "g.onnx", "ncthw"), critic)

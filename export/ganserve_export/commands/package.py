@@ -112,7 +112,11 @@ def _as_text(packaged: Packaged, options: Options) -> str:
         if packaged.calibration is not None:
             lines.append(f"the critic {describe_ranking(packaged.calibration)}")
         else:
-            lines.append("probabilities are sigmoid(score): --data calibrates them")
+            lines.append(
+                "probabilities are sigmoid(score), which suits cross-entropy losses only: --data calibrates them"
+            )
+            if options.score_higher == "auto":
+                lines.append("real samples are assumed to score higher: --data checks that")
         if packaged.typicality is None:
             lines.append("samples unlike the data are not found: --data, with 20 held-out samples or more, fits that")
     else:

@@ -32,7 +32,8 @@ def describe_ranking(calibration: LogisticCalibration) -> str:
     """Describe how well a critic ranks samples; the text continues "the critic …"."""
     if calibration.informative:
         return f"ranks held-out real samples above generated ones {calibration.auc:.0%} of the time (chance 50%)"
+    share = f" ({calibration.raw_auc:.0%} of the time)" if calibration.below_chance else ""
     return (
-        "does not rank held-out real samples above generated ones: all probabilities are 0.5 "
+        f"does not rank held-out real samples above generated ones{share}: all probabilities are 0.5 "
         "(it has trained too little, or has overfitted)"
     )

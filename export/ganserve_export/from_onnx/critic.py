@@ -32,6 +32,8 @@ from ganserve_export.package.calibration import LogisticCalibration
 from ganserve_export.package.rows_at_once import rows_at_once
 
 _EXTREMES, _PROOFS = 8, 5
+_SURELY_REAL = 0.9  # a probability; trained discriminators rarely give generated samples more
+_CLEARLY_REVERSED = 0.25  # share of pairs with the higher score for the real sample; overfitting costs less
 _CLOSEST = 1e-7  # Distance of a probability from 0 and 1, so that its log odds are finite.
 
 
@@ -55,7 +57,8 @@ class ForeignCritic:
                 graph, options.critic_labels, [self.samples], self._all_labels, required=False, flag=flag
             )
         questions.settle_if(not hasattr(self, "labels"))
-        self._sign = 1.0 if options.score_higher == "real" else -1.0
+        self._sign = -1.0 if options.score_higher == "generated" else 1.0
+        self._sign_is_known = options.score_higher != "auto"
         self.layout: LayoutName | None = None
         if generator.layout is not None and "flat" not in layouts:
             self.layout = generator.layout if generator.layout in layouts else "nchw" if "nchw" in layouts else "nhwc"
@@ -106,8 +109,9 @@ class ForeignCritic:
         if self.output not in single:
             given = f"{raw.dtype} {list(raw.shape)} for {count} samples as {self.output.name}"
             raise self.graph.error(
-                f"gives {given}; expected one float per sample, [N] or [N, 1]. Export a critic of patches with their "
-                "mean inside, and a critic with a fixed batch size with x.shape[0] instead"
+                f"gives {given}; expected one float per sample, [N] or [N, 1]. Export one value: the mean of a critic "
+                "of patches, or the logit that a classifier has for real samples; and with x.shape[0] in place of a "
+                "fixed batch size"
             )
         self._find_meaning(raw, samples, labels, options)
         if not torch.isfinite(self.scores(samples, labels)).all():
@@ -149,6 +153,8 @@ class ForeignCritic:
                 f"--critic-output probability: the {self.graph.name} gives {low:.3g} to "
                 f"{high:.3g} as {self.output.name}, which are not probabilities. Use --critic-output score"
             )
+        if self._is_probability or self._ends_in_sigmoid:
+            self._ask_sign(raw, options)
         if self._is_probability or self._ends_in_sigmoid or options.critic_output != "auto":
             return
         extreme = self.graph.run(self._feed(self._extremes(samples), _repeated(labels, _EXTREMES)), [self.output.name])
@@ -158,6 +164,36 @@ class ForeignCritic:
                 f"the {self.graph.name} gives {values.min():.3g} to {values.max():.3g} as {self.output.name}, also for "
                 "extreme samples: say whether these are probabilities, with --critic-output probability or score"
             )
+
+    def _ask_sign(self, probabilities: npt.NDArray[Any], options: OnnxOptions) -> None:
+        """Ask which samples score higher if generated ones look real, and no data can tell."""
+        usual = float(np.median(probabilities))
+        if usual > _SURELY_REAL and not self._sign_is_known and options.data is None:
+            self._questions.ask(
+                f"the {self.graph.name} gives generated samples {usual:.3g}, near 1: if its 1 means real, say "
+                "--score-higher real; if it means generated, --score-higher generated. --data with real samples "
+                "tells, too"
+            )
+
+    def learn_sign(self, calibration: LogisticCalibration) -> bool:
+        """Take the sign from held-out real samples; return whether the scores changed, so that the fit must, too.
+
+        Raises:
+            ExportError: Real samples score lower than generated ones, but not clearly.
+        """
+        if self._sign_is_known:
+            return False
+        if not calibration.below_chance:
+            self._sign_is_known = calibration.informative
+            return False
+        if calibration.raw_auc > _CLEARLY_REVERSED:
+            raise ExportError(
+                f"the {self.graph.name} scores held-out real samples above generated ones only "
+                f"{calibration.raw_auc:.0%} of the time (chance 50%): it has overfitted, or its higher scores mean "
+                "generated. Say --score-higher real or --score-higher generated"
+            )
+        self._sign, self._sign_is_known = -1.0, True
+        return True
 
     def _extremes(self, samples: torch.Tensor) -> torch.Tensor:
         """Return samples that a critic should find clearly generated: black, white, noise, halves."""
@@ -242,7 +278,9 @@ class ForeignCritic:
             what = "probability, its log odds taken before the sigmoid"
         batch = f", computes {self.graph.batching}" if str(self.graph.batching) else ""
         batch += f": {self.graph.form}" if self.graph.form else ""
-        return f"{taken} -> {self.output.name} ({what}; {'real' if self._sign > 0 else 'generated'} higher){batch}"
+        higher = "real higher" if self._sign > 0 else "generated higher"
+        higher += "" if self._sign_is_known else ", assumed"
+        return f"{taken} -> {self.output.name} ({what}; {higher}){batch}"
 
 
 def _is_single(values: npt.NDArray[Any], count: int) -> bool:

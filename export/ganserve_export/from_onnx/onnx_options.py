@@ -61,8 +61,8 @@ class OnnxOptions:
     """Name of the critic's output."""
     critic_output: OutputKind = "auto"
     """Meaning of the critic's output. auto: a probability if it ends in a sigmoid, else a score."""
-    score_higher: Literal["real", "generated"] = "real"
-    """Samples that get the higher outputs from the critic."""
+    score_higher: Literal["auto", "real", "generated"] = "auto"
+    """Samples that get the higher outputs from the critic. auto: what --data clearly show; without data, real."""
     data: str | None = flag(None, metavar="SOURCE|PATH")
     """Real data (a source such as digits, or a path) that calibrate probabilities and show what is typical. Default:
     sigmoid of the score, and samples unlike the data are not found."""

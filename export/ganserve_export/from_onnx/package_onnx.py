@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def package_onnx(
         critic_uses_labels=critic is not None and critic.labels is not None,
     )
     style = generator.style
+    with_critic = NO_CRITIC if critic is None else _critic(generator, critic, options, inputs)
     provenance = provenance_now()
     provenance.config.update({MADE_ELSEWHERE: _origin(generator, critic, options)})
     content = PackageContent(
@@ -84,7 +86,7 @@ def package_onnx(
             original_name=generator.graph.name,
             is_half=generator.graph.is_half,
         ),
-        critic=NO_CRITIC if critic is None else _critic(generator, critic, options, inputs),
+        critic=with_critic,
         provenance=provenance,
         style=style,
     )
@@ -109,7 +111,8 @@ def _critic(
 ) -> CriticToWrite:
     calibration, typicality = LogisticCalibration.uncalibrated(critic.label_count), None
     if options.data is not None:
-        calibration, typicality = fit_to_data(
+        fit = partial(
+            fit_to_data,
             options.data,
             generator.sample_shape,
             generator.values,
@@ -119,6 +122,9 @@ def _critic(
             critic_label_count=critic.label_count,
             name=generator.graph.name,
         )
+        calibration, typicality = fit()
+        if critic.learn_sign(calibration):
+            calibration, typicality = fit()
     graph = GraphToWrite(
         make=lambda: critic.wrap(calibration),
         original=critic.reference(calibration),

@@ -23,6 +23,7 @@ _OTHER_INPUTS = (
 )
 _LABEL_WORD = re.compile(r"label|class|one_?hot|(^|_)y$", re.IGNORECASE)
 _LATENT_NAME = re.compile(r"(z|latent|noise|random)s?($|[_.\d])", re.IGNORECASE)
+_VIDEO_AXES = 5
 _KEEPING_LABELS = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"}
 Layouts = frozenset[LayoutName]
 """The layouts that a declared shape allows."""
@@ -99,11 +100,12 @@ def _check_latents(graph: ForeignGraph, tensor: TensorInfo, *, named: bool) -> N
         )
     spatial = _is_spatial(tensor) and not named
     if not tensor.is_float or tensor.size is None or spatial:
-        hint = f", or say with --latents {tensor.name} that all its values are latents" if spatial else ""
-        raise graph.error(
-            f"takes latents as {tensor}; expected floats [N, Z] with a fixed Z, or [N, Z, 1, 1]. "
-            f"Export it with its mapping from such latents inside{hint if tensor.size is not None else ''}"
-        )
+        fix = "Export it with its mapping from such latents inside"
+        if spatial:
+            fix = "Networks that translate maps, spectrograms or sequences cannot be served yet"
+        if spatial and tensor.size is not None:
+            fix += f"; if all its values are random latents, add --latents {tensor.name}"
+        raise graph.error(f"takes latents as {tensor}; expected floats [N, Z] with a fixed Z, or [N, Z, 1, 1]. {fix}")
 
 
 def _is_picture(tensor: TensorInfo) -> bool:
@@ -176,6 +178,12 @@ def find_samples_input(
     fitting = _named(graph, graph.inputs, name, "samples", "--critic-samples") or [
         item for item in graph.inputs if _layouts(item, sample_shape)
     ]
+    videos = [item for item in graph.inputs if len(item.shape) == _VIDEO_AXES]
+    if videos and not fitting:
+        raise graph.error(
+            f"takes videos ({videos[0]}), and the package has images {list(sample_shape)}: videos cannot be scored "
+            "yet. Package the generator alone"
+        )
     tensor = _only(graph, fitting, graph.inputs, f"samples of shape {list(sample_shape)}", "--critic-samples")
     _check_batch(graph, tensor)
     layouts = _layouts(tensor, sample_shape)
@@ -281,7 +289,8 @@ def _only(
     kind = "output" if tensors is graph.outputs else "input"
     if not candidates:
         raise graph.error(f"has no {kind} that could be its {role}: it has {_list(tensors) or 'none'}")
-    hint = " (or name the labels with --labels, if one is for labels)" if flag == "--latents" else ""
+    hint = ", or NAME,NAME to join several (name labels with --labels, if one is for labels)"
+    hint = hint if flag == "--latents" else ""
     raise UnclearError(
         f"the {graph.name} has {len(candidates)} {kind}s that could be its {role}: {_list(candidates)}. Say which: "
         f"{flag} NAME{hint}"

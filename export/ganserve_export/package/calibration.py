@@ -49,6 +49,8 @@ class LogisticCalibration:
     """Mean negative log-likelihood, cross-validated, in nats; guessing gets ln 2 = 0.693."""
     auc: float = 0.5
     """Probability that a held-out real sample ranks above a generated one, cross-validated; 0.5 is chance."""
+    raw_auc: float = 0.5
+    """The same of the bare scores less their label's mean; far below 0.5, higher scores mean generated samples."""
 
     @classmethod
     def uncalibrated(cls, label_count: int) -> Self:
@@ -64,6 +66,15 @@ class LogisticCalibration:
     def informative(self) -> bool:
         """Say whether the scores tell real from generated samples at all."""
         return self.slope > 0.0
+
+    @property
+    def below_chance(self) -> bool:
+        """Say whether real samples score lower than generated ones, by more than chance explains (4 deviations)."""
+        if not self.fitted:
+            return False
+        real, generated = self.real_count, self.generated_count
+        deviation = ((real + generated + 1) / (12 * real * generated)) ** 0.5  # Mann and Whitney 1947
+        return self.raw_auc < 0.5 - 4 * deviation
 
 
 def fit_calibration(
@@ -88,11 +99,14 @@ def fit_calibration(
             raise ExportError(f"the critic's score is not finite for {some}: export an earlier checkpoint")
     scores = np.concatenate([real_scores, generated_scores]).astype(np.float64)
     is_real = np.concatenate([np.ones(len(real_scores)), np.zeros(len(generated_scores))])
-    one_hot = np.zeros((len(scores), 0))
+    one_hot, centred = np.zeros((len(scores), 0)), scores
     if label_count:
         if labels is None:
             raise ExportError("a critic that takes labels needs the samples' labels for its calibration")
-        one_hot = np.eye(label_count)[np.concatenate([labels, labels])]
+        all_labels = np.concatenate([labels, labels])
+        one_hot = np.eye(label_count)[all_labels]
+        sums, counts = np.bincount(all_labels, scores, label_count), np.bincount(all_labels, minlength=label_count)
+        centred = scores - (sums / np.maximum(counts, 1))[all_labels]
 
     # Standard scores, so that the regression's penalty does not depend on the critic's scale. The penalty pulls each
     # label's deviation towards the common intercept, which itself is free.
@@ -118,6 +132,7 @@ def fit_calibration(
         generated_count=len(generated_scores),
         log_loss=float(log_loss(is_real, predicted, sample_weight=weights)),
         auc=float(roc_auc_score(is_real, predicted)),
+        raw_auc=float(roc_auc_score(is_real, centred)),
     )
 
 

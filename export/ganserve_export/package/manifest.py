@@ -62,7 +62,7 @@ def describe_package(
     spec.score.label_free = bool(content.label_names) and not content.critic.takes_labels
     calibration = content.critic.calibration
     if calibration.fitted:
-        numbers = {name: value for name, value in asdict(calibration).items() if name != "auc"}
+        numbers = {name: value for name, value in asdict(calibration).items() if name not in ("auc", "raw_auc")}
         spec.score.calibration.CopyFrom(model_spec_pb2.Calibration(**numbers))
     if content.critic.typicality is not None and typicality is not None:
         spec.typicality.graph.CopyFrom(typicality)
