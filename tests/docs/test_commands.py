@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OTHERS = {"--source", "--dest", "--nnodes", "--nproc-per-node", "--fail", "--silent", "--app-dir", "--strict", "--prot"}
 # Commands of these have flags of their own.
 OTHER_PROGRAMS = re.compile(
-    r"^ *(?:docker|mkdir|kubectl|helm|sudo|buf|grpcurl|\S*python benchmarks/\S*) (?:.*\\\n)*.*$", re.MULTILINE
+    r"^ *(?:docker|mkdir|ray|kubectl|helm|sudo|buf|grpcurl|\S*python benchmarks/\S*) (?:.*\\\n)*.*$", re.MULTILINE
 )
 # One command ends at the next command, or at the end of the line or of the code.
 COMMAND = re.compile(r"\bganserve ([a-z-]+)((?:\\\n|[^\n`|;&])*)")
