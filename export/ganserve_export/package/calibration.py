@@ -5,6 +5,7 @@ only up to a constant per label. A logistic regression on held-out real and gene
 slope for all, one intercept per label (Platt 1999; Azadi et al. 2018 calibrate a discriminator this way).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -73,7 +74,7 @@ class LogisticCalibration:
         if not self.fitted:
             return False
         real, generated = self.real_count, self.generated_count
-        deviation = ((real + generated + 1) / (12 * real * generated)) ** 0.5  # Mann and Whitney 1947
+        deviation = math.sqrt((real + generated + 1) / (12 * real * generated))  # Mann and Whitney 1947
         return self.raw_auc < 0.5 - 4 * deviation
 
 

@@ -22,17 +22,15 @@ from ganserve_training.config import (
 _GAMMA = Anneal(start=10.0, end=0.01)
 _ADAM = AdamConfig(learning_rate=Anneal(start=1e-3, end=1e-5), beta2=Anneal(start=0.9, end=0.99))
 
+_MLP = MlpConfig(
+    latent_dim=2, generator_width=64, critic_width=64, generator_layers=8, generator_activation="relu"
+)
+
 GRID = TrainConfig(
     steps=60_000,
     batch_size=128,
     data=GridConfig(),
-    networks=MlpConfig(
-        latent_dim=2,
-        generator_width=64,
-        critic_width=64,
-        generator_layers=8,
-        generator_activation="relu",
-    ),
+    networks=_MLP,
     regularisers=RegularisersConfig(r1_gamma=_GAMMA, r2_gamma=_GAMMA),
     optimisers=OptimisersConfig.both(_ADAM),
     ema=EmaConfig(half_life_kimg=50.0),
@@ -51,7 +49,7 @@ RING = replace(
     GRID,
     steps=16_000,
     data=RingConfig(),
-    networks=replace(GRID.networks, generator_width=128),
+    networks=replace(_MLP, generator_width=128),
     regularisers=RegularisersConfig(r1_gamma=_RING_GAMMA, r2_gamma=_RING_GAMMA),
     ema=EmaConfig(half_life_kimg=150.0),
     schedule=ScheduleConfig(burn_in_steps=14_400),
