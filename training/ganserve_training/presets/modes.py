@@ -22,9 +22,7 @@ from ganserve_training.config import (
 _GAMMA = Anneal(start=10.0, end=0.01)
 _ADAM = AdamConfig(learning_rate=Anneal(start=1e-3, end=1e-5), beta2=Anneal(start=0.9, end=0.99))
 
-_MLP = MlpConfig(
-    latent_dim=2, generator_width=64, critic_width=64, generator_layers=8, generator_activation="relu"
-)
+_MLP = MlpConfig(latent_dim=2, generator_width=64, critic_width=64, generator_layers=8, generator_activation="relu")
 
 GRID = TrainConfig(
     steps=60_000,
