@@ -45,12 +45,12 @@ _RING_GAMMA = Anneal(start=10.0, end=0.1)
 
 RING = replace(
     GRID,
-    steps=16_000,
+    steps=18_000,
     data=RingConfig(),
     networks=replace(_MLP, generator_width=128),
     regularisers=RegularisersConfig(r1_gamma=_RING_GAMMA, r2_gamma=_RING_GAMMA),
     ema=EmaConfig(half_life_kimg=150.0),
-    schedule=ScheduleConfig(burn_in_steps=14_400),
+    schedule=ScheduleConfig(burn_in_steps=16_200),
 )
 """The ring of 8, in about 80 seconds. With the grid's last gamma, 0.01, its generator gets worse at the end.
 
