@@ -186,7 +186,7 @@ R3GAN = replace(
     networks=R3ganConfig(
         latent_dim=64, generator_width=8, critic_width=8, max_width=64, group_size=8, output_activation="tanh"
     ),
-    regularisers=replace(_gamma(12.0), interval=4),
+    regularisers=replace(_gamma(10.0), interval=4),
     optimisers=OptimisersConfig.both(
         AdamConfig(learning_rate=Anneal(start=2e-3, end=1e-4), beta2=Anneal(start=0.9, end=0.99))
     ),
