@@ -39,7 +39,7 @@ _MOST_COLUMNS = 20
 """Columns of a table with a numbered column of files; more are pixels."""
 _DELIMITERS = ",;\t"
 _BETWEEN = re.compile(r"[\s_.-]+")
-"""What stands between the words of a column's name."""
+"""Separators of the words in a column's name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
