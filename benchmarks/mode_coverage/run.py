@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from ganserve_training.evaluation.metrics.mode_coverage import ModeCoverage
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from seed_pictures import join_seeds  # noqa: E402
+
 SAMPLES = {"ring": 2500, "grid": 2500, "stacked-digits": 26_000, "stacked-mnist": 26_000}
 DRAW_SEED = 40_000_003  # far from the trials' seeds
 POINTS = 1000  # of a picture
@@ -75,7 +79,7 @@ def main() -> None:
             out.write_text(json.dumps(record, indent=1) + "\n")
     if arguments.pictures:
         for data, method in {(job["data"], job["method"]) for job in jobs}:
-            _join(arguments.pictures, _name(data, method))
+            join_seeds(arguments.pictures, _name(data, method), side_by_side=True)
     print(table(results))
 
 
@@ -136,22 +140,6 @@ def _draw(path: Path, samples: NDArray[Any], config: TrainConfig) -> None:
         save_picture(path, ScatterView(real).draw(samples[:POINTS]).reduce(2), generated=False)
     else:
         save_sample_grid(path, samples[:25], 5, generated=True)
-
-
-def _join(folder: Path, name: str) -> None:
-    """Join the pictures of a method's seeds side by side."""
-    from PIL import Image
-
-    parts = [Image.open(path) for path in sorted(folder.glob(f"{name}-[0-9]*.png"))]
-    if not parts:
-        return
-    gap = 8
-    whole = Image.new(parts[0].mode, (sum(part.width + gap for part in parts) - gap, parts[0].height), "white")
-    left = 0
-    for part in parts:
-        whole.paste(part, (left, 0))
-        left += part.width + gap
-    whole.save(folder / f"{name}.png", optimize=True)
 
 
 def _shortened(config: TrainConfig, steps: int) -> TrainConfig:

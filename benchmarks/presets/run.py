@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from ganserve_training import PRESETS
 from ganserve_training.pictures.grids import save_sample_grid
@@ -35,6 +34,8 @@ from ganserve_training.run.trained_model import draw_samples, load_trained
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
+
+from seed_pictures import join_seeds  # noqa: E402
 
 from commands import ganserve  # noqa: E402
 
@@ -69,7 +70,7 @@ def main() -> None:
             arguments.out.write_text(json.dumps(results, indent=1) + "\n")
             sys.stderr.write(f"{result['preset']} seed {result['seed']}: {result['figures']}\n")
     for preset in dict.fromkeys(each["preset"] for each in results):
-        join_pictures(preset, arguments.pictures)
+        join_seeds(arguments.pictures, preset, side_by_side=False)
     sys.stdout.write(table(results))
     sys.stdout.write(f"\n{seeds_table(results)}")
 
@@ -108,21 +109,6 @@ def draw(run: Path, count: int) -> tuple[NDArray[np.uint8], list[str]]:
     names = model.label_names
     labels = np.arange(count) * len(names) // count if names else None
     return draw_samples(model.generator, model.prior, model.data, labels, count, DRAW_SEED), list(names)
-
-
-def join_pictures(preset: str, folder: Path) -> None:
-    """Join the pictures of a preset's seeds, one below the other."""
-    paths = sorted(folder.glob(f"{preset}-[0-9]*.png"))
-    if not paths:
-        return
-    parts = [Image.open(path) for path in paths]
-    gap = 8
-    whole = Image.new(parts[0].mode, (parts[0].width, sum(part.height + gap for part in parts) - gap), 255)
-    top = 0
-    for part in parts:
-        whole.paste(part, (0, top))
-        top += part.height + gap
-    whole.save(folder / f"{preset}.png", optimize=True)
 
 
 HEADS = {
