@@ -21,13 +21,14 @@ from PIL import Image
 
 from documents import ROOT, the_block
 from ganserve import Client
+from ganserve.testing import running_server
 from ganserve_server import demo
 from ports import closed_address, free_port
 
 if TYPE_CHECKING:
-    from ganserve.testing import RunningServer
+    from collections.abc import Iterator
 
-pytest_plugins = ["ganserve.testing.fixtures"]
+    from ganserve.testing import RunningServer
 
 EXAMPLES = ROOT / "examples"
 SERVE, CURL, NODE = (the_block("sh", part).code for part in ("uvicorn", "curl --silent", "node sample.js"))
@@ -37,16 +38,20 @@ needs_node = pytest.mark.skipif(
 """npm gets the example's packages from its registry."""
 
 
-@pytest.fixture(scope="session")
-def ganserve_models() -> str:
-    """Serve the demo: the examples work with it as they are."""
-    return str(demo.MODELS)
+@pytest.fixture(scope="module")
+def demo_server() -> Iterator[RunningServer]:
+    """Serve the demo: the examples work with it as they are.
+
+    `ganserve_server` cannot: it starts once in a session, and another module may have asked for it first.
+    """
+    with running_server(str(demo.MODELS)) as server:
+        yield server
 
 
 @pytest.fixture
-def target(ganserve_server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("GANSERVE_TARGET", ganserve_server.target)
-    return ganserve_server.target
+def target(demo_server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("GANSERVE_TARGET", demo_server.target)
+    return demo_server.target
 
 
 def fastapi_app() -> Any:
