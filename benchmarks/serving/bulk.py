@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import tempfile
 import threading
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BATCH = 64
+OUT = "out-"
 CORES = len(os.sched_getaffinity(0))
 FORMS = (("parquet", "png"), ("parquet", "raw"), ("webdataset", "png"), ("png", "png"))
 
@@ -55,6 +57,9 @@ def main() -> None:
         for _ in range(arguments.trials):
             for name, trial in trials.items():
                 figures[name].append(measured(trial, arguments.samples))
+                # Thousands of files take long to remove, which is not the job's time.
+                for out in Path(folder).glob(f"{OUT}*"):
+                    shutil.rmtree(out)
     report(figures)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
@@ -75,8 +80,8 @@ def subjects(models: Path, name: str, samples: int, folder: Path) -> dict[str, C
         worker = SampleTask.of(job, package, config).open(model)
 
         def trial(job: SampleJob = job, worker: object = worker) -> None:
-            with tempfile.TemporaryDirectory(dir=folder) as out:
-                asyncio.run(make_shards(worker, open_store(out), job.shards(), lambda _: None))  # type: ignore[arg-type]
+            out = tempfile.mkdtemp(dir=folder, prefix=OUT)
+            asyncio.run(make_shards(worker, open_store(out), job.shards(), lambda _: None))  # type: ignore[arg-type]
 
         trials[f"bulk, {form}, {encoding}"] = trial
     return trials
