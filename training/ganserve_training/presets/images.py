@@ -181,19 +181,21 @@ in so few steps. With one update, the critic of so short a phase is behind, and 
 
 R3GAN = replace(
     MNIST,
-    steps=4400,
+    steps=3600,
     batch_size=16,
     networks=R3ganConfig(
         latent_dim=64, generator_width=8, critic_width=8, max_width=64, group_size=8, output_activation="tanh"
     ),
     regularisers=replace(_gamma(10.0), interval=4),
-    optimisers=OptimisersConfig.both(
-        AdamConfig(learning_rate=Anneal(start=2e-3, end=1e-4), beta2=Anneal(start=0.9, end=0.99))
+    optimisers=OptimisersConfig(
+        generator=replace(_adam(1e-3, 5e-5), beta2=Anneal(start=0.9, end=0.99)),
+        critic=replace(_adam(2e-3, 1e-4), beta2=Anneal(start=0.9, end=0.99)),
     ),
-    schedule=ScheduleConfig(burn_in_steps=4200),
+    schedule=ScheduleConfig(burn_in_steps=3440),
 )
 """R3GAN's blocks, loss and penalties (Huang et al. 2024), with tanh.
 
 Without it the black of the digits is never quite black, and the critic tells all samples from real ones by that alone.
 Penalties in every fourth step only allow twice as many steps in the same time, and batches of 16 twice as many again.
+The critic learns at twice the generator's rate: at equal rates, samples have two thirds of the variety.
 """

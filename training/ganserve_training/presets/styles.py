@@ -23,8 +23,8 @@ from ganserve_training.presets.images import MNIST
 _OFF = RegularisersConfig.none()
 
 
-def _adam(rate: Anneal) -> OptimisersConfig:
-    return OptimisersConfig.both(AdamConfig(learning_rate=rate))
+def _adam(start: float, end: float) -> AdamConfig:
+    return AdamConfig(learning_rate=Anneal(start=start, end=end))
 
 
 STYLEGAN2_32 = replace(
@@ -38,15 +38,18 @@ STYLEGAN2_32 = replace(
         max_width=64,
         critic_mapping_layers=2,
         style_mixing=0.0,
+        output_activation="tanh",
     ),
     loss=ModifiedMinimaxLoss(),
     regularisers=replace(_OFF, r1_gamma=Anneal.constant(3.0), interval=4, own_updates=True),
-    optimisers=_adam(Anneal(start=1e-2, end=1e-3)),
+    optimisers=OptimisersConfig(generator=_adam(5e-3, 5e-4), critic=_adam(1e-2, 1e-3)),
     ema=EmaConfig(half_life_kimg=10.0),
     schedule=ScheduleConfig(burn_in_steps=1900),
     output=OutputConfig(samples_every_steps=500),
 )
-"""Small networks, two mapping layers, no mixing and no path length, as the paper's configuration for CIFAR-10.
+"""Small networks, two mapping layers, no mixing and no path length, as the paper's configuration for CIFAR-10, and tanh.
+
+The critic learns at twice the generator's rate: at equal rates, and without tanh, samples have a third of the variety.
 
 The paper's rate of 2.5e-3 is for a hundred times as many steps: with it, and R1 of 0.1 or 3, all samples were still
 alike after 20 thousand images.
@@ -73,7 +76,7 @@ STYLEGAN2_256 = TrainConfig(
         own_updates=True,
         path_length=PathLengthConfig(weight=2.0),
     ),
-    optimisers=_adam(Anneal.constant(2.5e-3)),
+    optimisers=OptimisersConfig.both(_adam(2.5e-3, 2.5e-3)),
     ema=EmaConfig(half_life_kimg=20.0),
     augmentation=AugmentationConfig(translation_px=32, brightness=0.5, contrast=0.5, ada=AdaConfig(target=0.6)),
     schedule=ScheduleConfig(),
