@@ -146,6 +146,8 @@ def test_pictures_of_black_and_white_get_bounds(name: str) -> None:
     assert f"networks: output activation {why}" in fitted.lines
     kept = fit_to_data(PRESETS[name], digits.info, MANY, given={"networks.output_activation"}, extremes=1.0)
     assert kept.config.networks.output_activation == "none"
+    styles = fit_to_data(PRESETS["stylegan2-256"], digits.info, MANY, extremes=share)
+    assert styles.config.networks.output_activation == "tanh"
 
 
 def test_latents_have_as_many_values_as_vectors() -> None:

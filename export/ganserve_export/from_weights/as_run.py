@@ -89,7 +89,8 @@ def _words(weights: Stylegan2Weights) -> list[str]:
         words += ["--data.labels", "ignore"]
     for item in fields(config):
         name, value = item.name, getattr(config, item.name)
-        if value != getattr(preset.networks, name) and name not in {"style_mixing", "codes"}:
+        differs = value != getattr(preset.networks, name) and name not in {"style_mixing", "codes"}
+        if differs or name == "output_activation":  # which would follow the data
             words += _word(f"networks.{name}", value)
     return words
 

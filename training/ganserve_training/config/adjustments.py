@@ -56,7 +56,7 @@ class Adjustment:
 
 _SCALED_GAMMA = {"r3gan": "relativistic-pairing", "stylegan2": "modified-minimax"}
 """Architectures whose presets' R1 and R2 scale with pixels and batch, and the loss for which they do."""
-_BOUNDED_BY_TANH = ("progressive", "r3gan")
+_BOUNDED_BY_TANH = ("progressive", "r3gan", "stylegan2")
 """Architectures without bounds on the generator's images, for which tanh was measured."""
 Rule = Callable[[Case], Iterator[Adjustment]]
 
