@@ -21,7 +21,7 @@ from ganserve_training.diagnosis import KINDS, Finding
 from ganserve_training.diagnosis.last_word import last_word
 from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.evaluation.result import Evaluation
-from ganserve_training.evaluation.table import Named, labels_comparison, labels_table
+from ganserve_training.evaluation.table import Named, labels_comparison, labels_table, short_names
 from ganserve_training.evaluation.verdict import Comparison
 from ganserve_training.report import write_comparison, write_report
 from ganserve_training.report.charts import KIND_COLOURS, _thinned, charts
@@ -215,6 +215,21 @@ def test_several_runs_stand_side_by_side(
     same = write_comparison([other, other]).read_text(encoding="utf-8")
     assert same.count(f"<h3>{other} <small>") == 2  # names that are alike become paths
     assert curves["Loss of the critic"][1] == [(record["step"], record["critic_loss"]) for record in runs[1].log]
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["/data/project/runs/a", "/data/project/runs/b"], ["a", "b"]),
+        (["runs/a/1", "runs/b/1"], ["a/1", "b/1"]),
+        (["runs/a", "models/c/2"], ["runs/a", "models/c/2"]),
+        (["runs/a", "runs/a"], ["runs/a", "runs/a"]),
+        (["runs/a"], ["runs/a"]),
+        (["/one/a", "b"], ["/one/a", "b"]),
+    ],
+)
+def test_names_of_models_in_columns_have_no_folders_in_common(paths: list[str], names: list[str]) -> None:
+    assert short_names(list(map(Path, paths))) == names
 
 
 def test_labels_of_several_runs_are_compared() -> None:
