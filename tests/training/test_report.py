@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ganserve_training import evaluate_run, load_split, train
 from ganserve_training.commands.report import main
-from ganserve_training.config import DiagnosisConfig
+from ganserve_training.config import DiagnosisConfig, DigitsConfig
 from ganserve_training.diagnosis import KINDS, Finding
 from ganserve_training.diagnosis.last_word import last_word
 from ganserve_training.evaluation.options import EvaluationOptions
@@ -25,7 +25,7 @@ from ganserve_training.evaluation.table import Named, labels_comparison, labels_
 from ganserve_training.evaluation.verdict import Comparison
 from ganserve_training.report import write_comparison, write_report
 from ganserve_training.report.charts import KIND_COLOURS, _thinned, charts
-from ganserve_training.report.comparison import _measures
+from ganserve_training.report.comparison import _measures, render
 from ganserve_training.report.material import MOST_PICTURES, read_run
 from ganserve_training.report.parts import with_flags
 from ganserve_training.run.run_folder import RunFolder
@@ -198,6 +198,7 @@ def test_several_runs_stand_side_by_side(
         "Ends healthy; mode collapse from step 8 to 10.",
         "Not evaluated yet, by ganserve evaluate: other.",
         "option a <b> & c other",
+        "Those that differ. As they were asked for: a <b> & c changed some by healing.",
         "batch_size 16 32",
         "seed 3 4",
     ):
@@ -206,6 +207,9 @@ def test_several_runs_stand_side_by_side(
     images = [attributes["alt"] for tag, attributes in reader.tags if tag == "img"]
     assert images == ["real samples", "samples of a <b> & c at step 12", "samples of other at step 12"]
     runs = [read_run(RunFolder(path)) for path in (finished, other)]
+    elsewhere = replace(runs[1], config=replace(runs[1].config, data=DigitsConfig(split_seed=9)))
+    captions = re.findall("<figcaption>(real.*?)</figcaption>", render([runs[0], elsewhere]))
+    assert captions == ["real, for a &lt;b&gt; &amp; c", "real, for other"]
     curves = {title: [values(run) for run in runs] for title, _, values, _ in _measures(runs)}
     assert list(curves) == [
         *("Quality: sliced wasserstein", "Diversity", "Precision", "Recall", "Regions reached", "Critic accuracy"),
