@@ -74,7 +74,8 @@ try {
     label_names: drawn.label_names,
   });
   for (const [n, picture] of [...pictures(drawn.samples.tensor)].entries()) {
-    const score = `score ${scored.scores[n].toFixed(3)}, real with ${(100 * scored.probabilities[n]).toFixed(0)} %`;
+    const real = `real rather than generated: ${(100 * scored.probabilities[n]).toFixed(0)} %`;
+    const score = `score ${scored.scores[n].toFixed(3)}, ${real}`;
     console.log(`${drawn.label_names[n] ?? "sample"}, ${score}${typicality(scored, n)}\n${picture}\n`);
   }
   console.log(`${drawn.model} version ${drawn.version}, seed ${drawn.seed}`);

@@ -172,7 +172,8 @@ def test_node_draws_the_same_samples(target: str, node_folder: Path) -> None:
         rows = ["".join(" .:-=+*#%@"[int(pixel) * 10 // 256] * 2 for pixel in row) for row in image[..., 0]]
         typicality = "" if score.typicality is None else f", typicality {score.typicality:.3f}"
         unlike = ", unlike the training data" if score.out_of_distribution else ""
-        said = f"7, score {score.score:.3f}, real with {100 * score.probability:.0f} %{typicality}{unlike}"
+        real = f"real rather than generated: {100 * score.probability:.0f} %"
+        said = f"7, score {score.score:.3f}, {real}{typicality}{unlike}"
         expected += said + "\n" + "\n".join(rows) + "\n\n"
     assert done.stdout == expected + f"mnist version 1, seed {2**64 - 1}\n"
 

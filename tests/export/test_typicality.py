@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from ganserve_export.typicality.features import PictureFeatures
 from ganserve_export.typicality.graph import typicality_graph
 from ganserve_export.typicality.typicality import THRESHOLD, Typicality, fit_typicality
-from ganserve_training.config import DigitsConfig
+from ganserve_training.config import DigitsConfig, RingConfig
 from ganserve_training.data import load_split
 from ganserve_training.data.samples_in_memory import Images, Vectors
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ganserve_export import Exported
 
 RANDOM = np.random.default_rng(0)
+PARTS = ("mean", "components", "whitening", "centres")
 
 
 def run_graph(typicality: Typicality, samples: np.ndarray) -> np.ndarray:
@@ -117,6 +119,19 @@ def test_vectors_far_from_all_modes_are_found() -> None:
     assert (run_graph(typicality, ring[1300:]) <= THRESHOLD).mean() < 0.1
     between = np.array([[0, 0], [0.92, 0.38], [0, 1.5], [1e30, 0], [np.inf, 0], [np.nan, 0]], np.float32)
     np.testing.assert_allclose(run_graph(typicality, between), 1 / 301, rtol=1e-5)
+
+
+def test_clusters_far_smaller_than_their_distances_are_measured_as_in_double_precision() -> None:
+    """The ring's deviation is a hundredth of its radius."""
+    ring, held_out = (load_split(RingConfig(count=6000), side) for side in ("train", "held_out"))
+    vectors = ring.read(np.arange(2000))
+    fitted = fit_typicality(ring, held_out, flip=False)
+    assert fitted is not None
+    parts = {name: getattr(fitted.linear, name).astype(np.float64) for name in PARTS}
+    features = fitted.features(vectors)
+    exact = replace(fitted.linear, **parts)(features.astype(np.float64))
+    assert fitted.linear(features) == pytest.approx(exact, abs=2e-3)
+    assert run_graph(fitted, vectors) == pytest.approx(fitted(vectors), abs=1.5 / len(fitted.held_out))
 
 
 def test_equal_samples_are_all_typical() -> None:

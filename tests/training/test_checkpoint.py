@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,24 @@ def test_a_checkpoint_of_another_format_is_refused_but_not_as_damaged(tmp_path: 
 def test_sha256sum_can_check_the_digest(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, state(7), keep=3)
     subprocess.run(["sha256sum", "--check", "step-00000007.pt.sha256"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_a_checkpoint_that_is_being_replaced_stays_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A healed run writes the checkpoint that it goes on from again, and may be killed before the file is renamed."""
+    path = save_checkpoint(tmp_path, state(7), keep=3)
+
+    def killed(path: Path, write: Callable[[Path], None]) -> None:
+        write(path.with_name(path.name + ".tmp"))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ganserve_training.run.checkpoint.write_atomically", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(tmp_path, {**state(7), "cures": ["one"]}, keep=3)
+    assert "cures" not in load_checkpoint(path).state
+    save_checkpoint(tmp_path, {**state(7), "cures": ["two"]}, keep=3)
+    assert load_checkpoint(path).state["cures"] == ["two"]
+    assert (tmp_path / "step-00000007.pt.sha256").read_text() == f"{file_sha256(path)}  {path.name}\n"
 
 
 def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from ganserve_training.errors import ConfigError
 from ganserve_training.presets import PRESETS
 
 LABELS = tuple("0123456789")
+ENDS = ("start", "end")
 GRAY_16 = DataInfo(sample_shape=(16, 16, 1), label_names=LABELS)
 FAST = TrainConfig(
     data=MnistConfig(size=16),
@@ -88,6 +89,17 @@ def test_cures_together_leave_a_tenth_of_the_usual_rate() -> None:
         1e-4,
     ]
     assert not any("learning_rate" in path for cure in cures(at_rate(1e-5)) for path in cure)
+
+
+def test_players_that_learn_nothing_get_the_usual_rates_and_penalties() -> None:
+    slow = replace(at_rate(1e-9), regularisers=replace(FAST.regularisers, r1_gamma=Anneal.constant(1e4)))
+    first, second, _ = cures(slow, "no-progress")[:3]
+    assert first == {
+        **{f"optimisers.{player}.learning_rate.{end}": 1e-3 for player in ("generator", "critic") for end in ENDS},
+        **{f"regularisers.r1_gamma.{end}": 0.8 for end in ENDS},
+    }
+    assert second["optimisers.critic.learning_rate.start"] == 3.3e-4
+    assert cures(FAST, "no-progress") == cures(FAST)  # Too slow is not what these are.
 
 
 @pytest.mark.parametrize("kind", CURABLE)

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from drawn_subjects import real_samples, subject
-from ganserve_training.config import ArrayConfig, RingConfig
+from ganserve_training.config import ArrayConfig, DigitsConfig, RingConfig
 from ganserve_training.errors import ConfigError, DataError
 from ganserve_training.evaluation.evaluate import evaluate
 from ganserve_training.evaluation.options import EvaluationOptions
@@ -100,6 +100,20 @@ def test_one_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluation.features.name == "pixels"
     assert {"fid", "kid", "precision", "recall", "density", "coverage", "nn_distance_ratio"} <= set(evaluation.metrics)
     assert evaluation.beside_real["precision"].verdict == "good"
+
+
+def test_labels_that_cannot_be_used_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that learned without such labels is measured without them, also on other data."""
+    config = replace(pictures(tmp_path, list(range(64))), labels="ignore")
+    evaluation = judged(config, capsys)
+    assert {"fid", "precision", "recall"} <= set(evaluation.metrics)
+    assert evaluation.by_label == {}
+    model = subject(config, real_samples(config))
+    options = replace(FEW, data=config.path)
+    elsewhere = evaluate(replace(model, learned_from=DigitsConfig(labels="ignore")), options)
+    assert elsewhere.metrics == evaluation.metrics
+    with pytest.raises(DataError, match="each of the 64 labels has a single sample"):
+        evaluate(replace(model, label_names=("a", "b"), learned_from=DigitsConfig()), options)
 
 
 def test_three_unlabelled_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,12 +24,12 @@ STEPS = 130
 
 
 def failing(**changes: Any) -> TrainConfig:
-    """Return a run whose samples swing back and forth: its learning rate is fifty times too high."""
+    """Return a run that makes no progress: its learning rate is far too low, which fails alike on every machine."""
     fields = {
         "steps": STEPS,
         "on_trouble": "heal",
         "diagnosis": DiagnosisConfig(every_steps=5, samples=64),
-        "optimisers": OptimisersConfig.both(AdamConfig(learning_rate=Anneal.constant(0.05))),
+        "optimisers": OptimisersConfig.both(AdamConfig(learning_rate=Anneal.constant(1e-9))),
         "output": OutputConfig(log_every_steps=5, checkpoint_every_steps=10, samples_every_steps=20),
     }
     return tiny_config(**(fields | changes))
@@ -45,14 +45,14 @@ def test_a_run_that_fails_changes_its_configuration_and_goes_on(healed: tuple[Pa
     out, result, said = healed
     assert result.step == STEPS
     (cure,) = result.cures
-    assert cure.kind == "oscillation"
+    assert cure.kind == "no-progress"
     assert cure.changes["optimisers.critic.learning_rate.start"] == 0.003
     assert load_trained(out).config.optimisers.critic.learning_rate == Anneal.constant(0.003)
     lines = [line for line in said.splitlines() if line.startswith("healing: ")]
     assert len(lines) == 1
-    assert lines[0].startswith(f"healing: oscillation at step {cure.step}. Going on from ")
+    assert lines[0].startswith(f"healing: no progress at step {cure.step}. Going on from ")
     assert "--optimisers.critic.learning-rate.start 0.003" in lines[0]
-    assert f"; healed of oscillation at step {cure.step}." in (out / "last_word.json").read_text()
+    assert f"; healed of no progress at step {cure.step}." in (out / "last_word.json").read_text()
     (record,) = map(json.loads, (out / "cures.jsonl").read_text().splitlines())
     assert record["changes"] == cure.changes
 
@@ -61,12 +61,12 @@ def test_the_logs_of_the_failed_try_are_kept(healed: tuple[Path, RunResult, str]
     out, result, _ = healed
     failed = out / "attempts" / "1"
     assert read_log(failed / "observations.jsonl")[-1]["step"] == result.cures[0].step
-    assert "oscillation" in [record["kind"] for record in read_log(failed / "diagnosis.jsonl")]
+    assert "no-progress" in [record["kind"] for record in read_log(failed / "diagnosis.jsonl")]
     steps = [record["step"] for record in read_log(out / "log.jsonl")]
     assert steps == sorted(set(steps))
     assert steps[-1] == STEPS
     pictures = [int(path.stem.removeprefix("step-")) for path in (failed / "samples").glob("*.png")]
-    wanted = [step for step in range(20, result.cures[0].step + 1, 20) if step > result.cures[0].back_to]
+    wanted = [step for step in range(20, result.cures[0].step, 20) if step > result.cures[0].back_to]
     assert sorted(pictures) == wanted
     assert [step for step, _ in RunFolder(out).pictures()] == [20, 40, 60, 80, 100, 120, STEPS]
 
@@ -94,9 +94,9 @@ def test_the_same_command_continues_a_healed_run(tmp_path: Path, healed: tuple[P
 
 
 def test_stop_ends_the_run_with_its_trouble(tmp_path: Path) -> None:
-    with pytest.raises(TroubleError, match=r"oscillation at step \d+"):
+    with pytest.raises(TroubleError, match=r"no progress at step \d+"):
         run(failing(on_trouble="stop"), tmp_path)
-    assert "Ends oscillating since step" in (tmp_path / "last_word.json").read_text()
+    assert "Ends without progress since step" in (tmp_path / "last_word.json").read_text()
     assert checkpoint_paths(tmp_path / "checkpoints")
 
 
@@ -105,7 +105,7 @@ def test_continue_only_reports_the_trouble(tmp_path: Path) -> None:
     result = run(failing(on_trouble="continue"), tmp_path)
     assert result.cures == ()
     assert not (tmp_path / "cures.jsonl").exists()
-    assert "oscillation" in [record["kind"] for record in read_log(tmp_path / "diagnosis.jsonl")]
+    assert "no-progress" in [record["kind"] for record in read_log(tmp_path / "diagnosis.jsonl")]
 
 
 def test_a_run_whose_numbers_become_infinite_heals(tmp_path: Path) -> None:

@@ -78,12 +78,20 @@ def test_every_trouble_has_words_for_its_end_and_for_the_run_s() -> None:
         ({"precision": 0.84, "recall": 0.5}, "Ends healthy, with 84% of the precision and 50% of the recall of real"),
         ({"precision": 0.86, "recall": 1.2}, "Ends healthy."),
         ({"precision": None, "recall": math.nan}, "Ends healthy."),
+        ({"precision": 0.05, "recall": 0.0}, "Ends with 5% of the precision and 0% of the recall of real samples."),
     ],
 )
 def test_the_last_word_says_what_samples_lack(shares: dict[str, Any], sentence: str) -> None:
     looks = [look.to_dict() for look in history(7, **shares)]
     assert last_word(1500, looks, []).sentence.startswith(sentence)
     assert "real samples" not in last_word(1500, looks, [begin("mode-collapse", 600)]).sentence  # which says it
+
+
+def test_samples_far_from_real_ones_are_not_healthy() -> None:
+    looks = [look.to_dict() for look in history(7, precision=0.05)]
+    assert last_word(1500, looks, []).healthy is False
+    young = last_word(100, looks, [], ended=False)
+    assert (young.healthy, young.sentence) == (None, "So far with 5% of the precision of real samples.")
 
 
 def test_a_run_that_was_not_watched_for_long_has_no_verdict() -> None:

@@ -82,6 +82,10 @@ class Comparing(NoLabels):
         scores = self.body(samples.flatten(1)).squeeze(1)
         return scores - scores.mean()
 
+class Summing(NoLabels):
+    def forward(self, samples, labels=None):
+        return self.body(samples.flatten(1)).squeeze(1).cumsum(0)
+
 class Weightless(nn.Module):
     def __init__(self):
         super().__init__()
@@ -113,6 +117,10 @@ class Unconditional(nn.Module):
         self.body = nn.Linear(latent_dim, math.prod(sample_shape))
     def forward(self, latents, labels=None):
         return self.body(latents).view(-1, *self.shape)
+
+class Adding(Unconditional):
+    def forward(self, latents, labels=None):
+        return super().forward(latents.cumsum(0))
 
 class Forgetful(Generator):
     def forward(self, latents, labels=None):
@@ -318,6 +326,8 @@ def test_unconditional_networks_accept_unlabelled_data() -> None:
             "--networks.spectral-norm critic: is set, but a Weightless has no linear layers or convolutions",
         ),
         ({"critic": "Comparing"}, PLANE, "scores a sample differently in a batch with another one, in eval mode"),
+        ({"critic": "Summing"}, PLANE, "scores a sample differently in a batch with another one, in eval mode"),
+        ({"generator": "Adding"}, PLANE, "makes another sample of the same latent in another batch, in eval mode"),
         (
             {"critic": "Normalised", "codes": CodesConfig(continuous=1)},
             PLANE,

@@ -67,9 +67,10 @@ def test_the_size_is_a_power_of_two_near_that_of_the_pictures(side: int, count: 
 
 def test_the_size_is_as_large_as_the_time_allows_and_says_why() -> None:
     choice = choose_size(survey_of(900), lambda side: {64: 3000.0, 32: 599.0}[side])
-    assert choice.words == "32 x 32 pixels, as 64 x 64 would take about 50 minutes here"
+    assert choice.words == "32 x 32 pixels, as a run of usual length at 64 x 64 would take about 50 minutes here"
     choice = choose_size(survey_of(900), lambda side: 9000.0 * side)
-    assert (choice.value, choice.words) == ("16", "16 x 16 pixels, as 32 x 32 would take about 3.3 days here")
+    words = "16 x 16 pixels, as a run of usual length at 32 x 32 would take about 3.3 days here"
+    assert (choice.value, choice.words) == ("16", words)
     assert choose_size(survey_of(900), lambda _side: None).value == "32"
 
 

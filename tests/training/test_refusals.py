@@ -211,6 +211,17 @@ def test_a_minibatch_group_in_a_custom_critic_is_checked() -> None:
         check_pair(TrainConfig(batch_size=12), NetworkPair(nn.Linear(2, 2), critic), 5)
 
 
+def test_batch_norm_in_a_custom_critic_is_refused_with_its_own_fix() -> None:
+    config = config_from_dict(
+        {
+            "networks": {"architecture": "custom", "generator_class": "a:B", "critic_class": "a:C"},
+            "regularisers": {**NO_PENALTY, "gradient_penalty": {"weight": 10.0}},
+        }
+    )
+    with pytest.raises(ConfigError, match=r"without batch normalisation.*Use layer norm in yours, or none"):
+        check_pair(config, NetworkPair(nn.Linear(2, 2), nn.BatchNorm1d(2)), 1)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_accepted(name: str) -> None:
     """Accept it as a value, from JSON, and with networks for its data."""

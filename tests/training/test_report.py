@@ -16,16 +16,16 @@ from rich.console import Console
 
 from ganserve_training import evaluate_run, load_split, train
 from ganserve_training.commands.report import main
-from ganserve_training.config import DiagnosisConfig
+from ganserve_training.config import DiagnosisConfig, DigitsConfig
 from ganserve_training.diagnosis import KINDS, Finding
 from ganserve_training.diagnosis.last_word import last_word
 from ganserve_training.evaluation.options import EvaluationOptions
 from ganserve_training.evaluation.result import Evaluation
-from ganserve_training.evaluation.table import Named, labels_comparison, labels_table
+from ganserve_training.evaluation.table import Named, labels_comparison, labels_table, short_names
 from ganserve_training.evaluation.verdict import Comparison
 from ganserve_training.report import write_comparison, write_report
 from ganserve_training.report.charts import KIND_COLOURS, _thinned, charts
-from ganserve_training.report.comparison import _measures
+from ganserve_training.report.comparison import _measures, render
 from ganserve_training.report.material import MOST_PICTURES, read_run
 from ganserve_training.report.parts import with_flags
 from ganserve_training.run.run_folder import RunFolder
@@ -198,6 +198,7 @@ def test_several_runs_stand_side_by_side(
         "Ends healthy; mode collapse from step 8 to 10.",
         "Not evaluated yet, by ganserve evaluate: other.",
         "option a <b> & c other",
+        "Those that differ. As they were asked for: a <b> & c changed some by healing.",
         "batch_size 16 32",
         "seed 3 4",
     ):
@@ -206,6 +207,9 @@ def test_several_runs_stand_side_by_side(
     images = [attributes["alt"] for tag, attributes in reader.tags if tag == "img"]
     assert images == ["real samples", "samples of a <b> & c at step 12", "samples of other at step 12"]
     runs = [read_run(RunFolder(path)) for path in (finished, other)]
+    elsewhere = replace(runs[1], config=replace(runs[1].config, data=DigitsConfig(split_seed=9)))
+    captions = re.findall("<figcaption>(real.*?)</figcaption>", render([runs[0], elsewhere]))
+    assert captions == ["real, for a &lt;b&gt; &amp; c", "real, for other"]
     curves = {title: [values(run) for run in runs] for title, _, values, _ in _measures(runs)}
     assert list(curves) == [
         *("Quality: sliced wasserstein", "Diversity", "Precision", "Recall", "Regions reached", "Critic accuracy"),
@@ -215,6 +219,21 @@ def test_several_runs_stand_side_by_side(
     same = write_comparison([other, other]).read_text(encoding="utf-8")
     assert same.count(f"<h3>{other} <small>") == 2  # names that are alike become paths
     assert curves["Loss of the critic"][1] == [(record["step"], record["critic_loss"]) for record in runs[1].log]
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["/data/project/runs/a", "/data/project/runs/b"], ["a", "b"]),
+        (["runs/a/1", "runs/b/1"], ["a/1", "b/1"]),
+        (["runs/a", "models/c/2"], ["runs/a", "models/c/2"]),
+        (["runs/a", "runs/a"], ["runs/a", "runs/a"]),
+        (["runs/a"], ["runs/a"]),
+        (["/one/a", "b"], ["/one/a", "b"]),
+    ],
+)
+def test_names_of_models_in_columns_have_no_folders_in_common(paths: list[str], names: list[str]) -> None:
+    assert short_names(list(map(Path, paths))) == names
 
 
 def test_labels_of_several_runs_are_compared() -> None:

@@ -329,6 +329,9 @@ def test_a_folder_without_a_run_says_how_to_train(tmp_path: Path) -> None:
             load_trained(tmp_path / name)
     with pytest.raises(CheckpointError, match=r"holds no checkpoint\. Name a run's, or train first"):
         load_trained(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"has no checkpoint yet\. Wait for the first one, or repeat its"):
+        load_trained(tmp_path)
 
 
 def test_samples_depend_on_the_seed_not_on_the_count(uninterrupted: Path) -> None:

@@ -30,8 +30,9 @@ _EXAMPLES = (
 class ScoreArguments(ModelArguments):
     """Score samples with a model's critic: the higher, the more it takes them for real data, not for its generator's.
 
-    The critic knows nothing about samples that are neither. The column "unlike" counts those that differ from the
-    training data; - means that the package cannot tell.
+    A probability is that of a sample to be real rather than this generator's. The critic knows nothing about samples
+    that are neither. The column "unlike" counts those that differ from the training data; - means that the package
+    cannot tell.
     """
 
     files: tuple[Path, ...] = flag(positional="FILE")

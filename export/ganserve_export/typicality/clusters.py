@@ -79,8 +79,9 @@ class Clusters:
         centred = features - self.mean
         values = centred @ self.components
         white = values @ self.whitening
-        to_centres = (self.centres**2).sum(axis=1) - 2 * white @ self.centres.T
-        distances = np.maximum((white**2).sum(axis=1) + to_centres.min(axis=1), 0)
+        nearest = (white @ self.centres.T - (self.centres**2).sum(axis=1) / 2).argmax(axis=1)
+        # Subtract before squaring: for clusters far smaller than their distance from zero, rounding would be all.
+        distances = ((white - self.centres[nearest]) ** 2).sum(axis=1)
         if self.rest_weight:
             outside = np.maximum((centred**2).sum(axis=1) - (values**2).sum(axis=1), 0)
             distances = distances + np.float32(self.rest_weight) * outside

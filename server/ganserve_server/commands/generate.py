@@ -67,7 +67,7 @@ class GenerateArguments(BulkArguments):
     select: str | None = flag(None, metavar="RULE:N")
     """Draw more samples and let the critic choose: best-of:N, or rejection:N."""
     scores: bool = False
-    """Write the critic's score and probability of each sample."""
+    """Write the critic's score of each sample, and the probability that it is real rather than this generator's."""
     latents: bool = False
     """Write each sample's latent."""
     shard_size: int = 0

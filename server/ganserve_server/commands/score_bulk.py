@@ -20,8 +20,9 @@ _EXAMPLES = (
 class ScoreBulkArguments(BulkArguments):
     """Score the samples of files with a model's critic, and write the scores as Parquet.
 
-    Each row is a sample: name, label, score, probability, typicality if the model has it, and the error if the sample
-    cannot be scored. After Ctrl-C, a full disk or a crash, run the same command again: it keeps finished shards.
+    Each row is a sample: name, label, score, the probability that it is real rather than this generator's, typicality
+    if the model has it, and the error if the sample cannot be scored. After Ctrl-C, a full disk or a crash, run the
+    same command again: it keeps finished shards.
     """
 
     files: str = flag(positional="FILES")

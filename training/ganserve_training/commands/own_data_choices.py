@@ -54,7 +54,7 @@ def choose_size(found: Survey, seconds: Callable[[int], float | None]) -> Choice
             break
         if needed <= MOST_SECONDS:
             break
-        why = f", as {side} x {side} would take about {in_words(needed)} here"
+        why = f", as a run of usual length at {side} x {side} would take about {in_words(needed)} here"
         side //= 2
     return Choice("--data.size", str(side), f"{side} x {side} pixels{why}")
 

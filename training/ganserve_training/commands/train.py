@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _ABOUT = """Train a GAN, or resume an interrupted run: the same command continues from the newest checkpoint.
 
 With --data PATH no preset is needed: `ganserve train` looks at the data, chooses preset, size, channels and labels, and
-printed as options. `ganserve train PRESET --help` lists a preset's options with its values."""
+prints them as options. `ganserve train PRESET --help` lists a preset's options with its values."""
 _EXAMPLES = (
     "ganserve train mnist                                       # into runs/mnist; resumes if interrupted",
     "ganserve train --data photos/                              # a folder, an archive or a file of your own",

@@ -38,6 +38,7 @@ _LEAST_RATE = 0.1  # ratio of the lowest learning rate that cures lead to, to th
 _EXTREME = 30.0  # ratio to the usual penalty above which the penalty itself may be the trouble
 
 _PLAYERS = ("generator", "critic")
+_GAMMAS = ("r1_gamma", "r2_gamma")
 
 
 def looks_to_cure(kind: Kind, config: TrainConfig) -> int:
@@ -56,7 +57,7 @@ def choose_cure(
     ConfigError for a configuration with which the run could not start.
     """
     now = flat_config(config)
-    for changes in list(_cures(kind, config, data))[tries:]:
+    for changes in list(_cures(kind, tries, config, data))[tries:]:
         changed = {path: value for path, value in changes.items() if now.get(path, value) != value}
         with suppress(ConfigError):
             if changed:
@@ -65,14 +66,18 @@ def choose_cure(
     return None
 
 
-def _cures(kind: Kind, config: TrainConfig, data: DataInfo) -> Iterator[dict[str, Any]]:
-    """Yield the cures, weakest first: calmer players, then R3GAN's game, then that game calmer."""
+def _cures(kind: Kind, tries: int, config: TrainConfig, data: DataInfo) -> Iterator[dict[str, Any]]:
+    """Yield the cures, weakest first: calmer players, then R3GAN's game, then that game calmer.
+
+    Players that were asked to learn too slowly for any progress become livelier instead of calmer.
+    """
     gamma, rate = penalty_gamma(data, config.batch_size), learning_rate(data)
     saturates = kind == "vanishing-gradients" and config.loss.name == "minimax"
     loss = {"loss.name": "modified-minimax"} if saturates else {}
     if kind == "ignored-labels":
         yield {"networks.critic_conditioning": "classifier"}
-    yield {**loss, **calmer(config, data)}
+    faster = _livelier(config, data) if kind == "no-progress" and not tries else {}
+    yield faster or {**loss, **calmer(config, data)}
     game = _relativistic(config)
     now = flat_config(config)
     if any(now.get(path, value) != value for path, value in game.items()):
@@ -86,6 +91,21 @@ def calmer(config: TrainConfig, data: DataInfo) -> dict[str, Any]:
     bounded = config.loss.name == "wasserstein"  # R1 and R2 would be a second constraint.
     penalties = {} if bounded else _penalties(config, penalty_gamma(data, config.batch_size), 1.0)
     return {**_rates(config, learning_rate(data), 1.0, 1 / 3), **penalties}
+
+
+def _livelier(config: TrainConfig, data: DataInfo) -> dict[str, Any]:
+    """Return the usual rates where Adam's are less than a tenth of them, and at most the usual penalties."""
+    usual, gamma = learning_rate(data), penalty_gamma(data, config.batch_size)
+    changes: dict[str, Any] = {}
+    for player in _PLAYERS:
+        optimiser = getattr(config.optimisers, player)
+        rate: Anneal = optimiser.learning_rate
+        if optimiser.name == "adam" and rate.start < usual * _LEAST_RATE:
+            changes |= _both(f"optimisers.{player}.learning_rate", usual, usual * min(1.0, rate.end / rate.start))
+    for name in _GAMMAS:
+        if getattr(config.regularisers, name).most > gamma:
+            changes |= _both(f"regularisers.{name}", gamma, gamma)
+    return changes
 
 
 def _rates(config: TrainConfig, usual: float, most: float = 1.0, share: float | None = None) -> dict[str, Any]:
@@ -107,7 +127,7 @@ def _rates(config: TrainConfig, usual: float, most: float = 1.0, share: float | 
 def _penalties(config: TrainConfig, usual: float, gain: float) -> dict[str, Any]:
     """Return weights of R1 and R2 of at least the usual one, and `gain` times the present one if that is sensible."""
     changes: dict[str, Any] = {}
-    for name in ("r1_gamma", "r2_gamma"):
+    for name in _GAMMAS:
         present = gain * getattr(config.regularisers, name).most
         weight = usual if present > _EXTREME * usual else max(usual, present)
         changes |= _both(f"regularisers.{name}", weight, weight)

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from ganserve_training.diagnosis.findings import PERSISTENCE, Finding, Kind
+from ganserve_training.diagnosis.sample_rules import LOW_LIKENESS
 from ganserve_training.errors import DataError
 from ganserve_training.run.logs import read_log
 from ganserve_training.run.run_folder import RunFolder
@@ -62,7 +63,7 @@ class LastWord:
 
     step: int
     healthy: bool | None
-    """True if no trouble lasts; None: the monitor looked too rarely to say."""
+    """True if no trouble lasts and the samples are not far from real ones; None: it is too early to say."""
     sentence: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -137,25 +138,31 @@ def last_word(
         if episode.end is None:
             lasting.setdefault(episode.finding.kind, episode)
     converged = next((item for item in told if not item.is_trouble and item.end is None), None)
+    shares = _short_of_real(looks)
+    short = " and ".join(f"{share:.0%} of the {name}" for name, share in shares.items())
+    unlike = converged is None and any(share < LOW_LIKENESS for share in shares.values())
     if lasting:
         kinds = [kind for kind in _STATES if kind in lasting]
         state = " and ".join(f"{_STATES[kind]} {lasting[kind].span}" for kind in kinds)
+    elif unlike:
+        state = f"with {short} of real samples"
     else:
         state = "healthy" if converged is None else f"healthy, converged {converged.span}"
-        state += _short_of_real(looks)
+        state += f", with {short} of real samples" if short else ""
     past = [f"{item.finding.kind.replace('-', ' ')} {item.span}" for item in troubles if item.end is not None]
     counts = Counter(f"{cure['kind'].replace('-', ' ')} at step {cure['step']:,}" for cure in cures)
     healed = [f"{what} ({count} times)" if count > 1 else what for what, count in counts.items()]
     parts = [f"{verb} {state}", ", ".join(past), f"healed of {' and '.join(healed)}" if healed else ""]
     sentence = "; ".join(filter(None, parts))
-    return LastWord(step=step, healthy=not lasting, sentence=f"{sentence}.")
+    healthy = False if lasting or (unlike and ended) else None if unlike else True
+    return LastWord(step=step, healthy=healthy, sentence=f"{sentence}.")
 
 
-def _short_of_real(looks: Sequence[Mapping[str, Any]]) -> str:
-    """Return precision and recall of the last looks where real samples have clearly more; else nothing."""
-    short = []
+def _short_of_real(looks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return precision and recall of the last looks where real samples have clearly more."""
+    short = {}
     for name in ("precision", "recall"):
         values = [value for look in looks[-_LAST_LOOKS:] if isinstance(value := look.get(name), float)]
         if values and median(values) < _AS_REAL:
-            short.append(f"{median(values):.0%} of the {name}")
-    return f", with {' and '.join(short)} of real samples" if short else ""
+            short[name] = median(values)
+    return short

@@ -115,8 +115,10 @@ def evaluate(
         config = data_config(options.data, config, subject.sample_shape)
     if config is None:
         raise ConfigError("the model does not say which data it learned from: give them with --data")
-    yardstick = (yardsticks or Yardsticks(options, load_features)).of(config, subject.sample_shape)
-    names, train = subject.label_names, yardstick.reference.train
+    names = subject.label_names
+    yardsticks = yardsticks or Yardsticks(options, load_features)
+    yardstick = yardsticks.of(config, subject.sample_shape, needs_labels=bool(names))
+    train = yardstick.reference.train
     conditional = bool(names) and names == train.info.label_names
     traits = DataTraits(
         is_image=train.info.is_image,

@@ -51,13 +51,19 @@ class Reference:
         return fit_judge(self.real_values, self.train.labels)
 
 
-def load_reference(config: DataConfig, sample_shape: tuple[int, ...]) -> Reference:
+def load_reference(config: DataConfig, sample_shape: tuple[int, ...], *, needs_labels: bool = True) -> Reference:
     """Load both sides of the data that `config` names, with the labels that generators may have learned without.
+
+    Labels that can't be used are left out if `config` ignores them, or the model does not need them.
 
     Raise DataError if they cannot be read, or their samples do not have the model's `sample_shape`.
     """
-    config = replace(config, labels="use")
-    train, held_out = (_at_most(load_split(config, split)) for split in ("train", "held_out"))
+    try:
+        train, held_out = _sides(replace(config, labels="use"))
+    except DataError:
+        if needs_labels and config.labels == "use":
+            raise
+        train, held_out = _sides(replace(config, labels="ignore"))
     if train.info.sample_shape != sample_shape:
         raise DataError(
             f"the model makes samples of shape {list(sample_shape)}, the data have "
@@ -81,6 +87,10 @@ def data_config(name: str, learned_from: DataConfig | None, sample_shape: tuple[
         height, width, channels = sample_shape
         config = replace(config, size=height if height == width else None, channels=_CHANNELS[channels])
     return config.moved_to(name)
+
+
+def _sides(config: DataConfig) -> tuple[Samples, Samples]:
+    return _at_most(load_split(config, "train")), _at_most(load_split(config, "held_out"))
 
 
 def _at_most(samples: Samples) -> Samples:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ganserve_training.evaluation.table import (
@@ -13,6 +15,7 @@ from ganserve_training.evaluation.table import (
     explanations,
     figures_table,
     labels_table,
+    short_names,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ def show(models: Sequence[Named]) -> None:
     console = Console(file=sys.stdout, width=width, highlight=False)
     for model in models:
         _show_head(model, console)
+    names = short_names([Path(model.name) for model in models])
+    models = [replace(model, name=name) for model, name in zip(models, names, strict=True)]
     console.print(_rich(figures_table(models)))
     if len(models) == 1:
         (evaluation,) = (model.evaluation for model in models)

@@ -1,8 +1,10 @@
 """Lay out evaluations as tables, for terminals and pages: a model alone, or several side by side."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ganserve_training.evaluation.metric import Beside, Figure, all_metrics
 from ganserve_training.evaluation.result import Evaluation
@@ -152,6 +154,19 @@ def comparison_notes(models: Sequence[Named]) -> list[str]:
         what = " and ".join(different)
         lines.append(f"note: these models were measured with different {what}: compare verdicts, not values")
     return lines
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Return names of models that fit into titles of columns: their paths without the folders common to all.
+
+    Models of one path keep it.
+    """
+    whole = [path.absolute() for path in paths]
+    common = Path(os.path.commonpath([path.parent for path in whole]))
+    if len(set(whole)) < 2 or common == Path(common.anchor):
+        return [str(path) for path in paths]
+    short = [path.relative_to(common) for path in whole]
+    return [str(min(pair, key=lambda one: len(one.parts))) for pair in zip(paths, short, strict=True)]
 
 
 def _figures(models: Sequence[Named]) -> list[tuple[str, Figure]]:

@@ -30,11 +30,12 @@ class Yardsticks:
         self._options, self._load_features = options, load_features
         self._made: dict[tuple[DataConfig, tuple[int, ...]], Yardstick] = {}
 
-    def of(self, config: DataConfig, sample_shape: tuple[int, ...]) -> "Yardstick":
-        """Return the yardstick of these data; raise the errors of `load_reference`."""
+    def of(self, config: DataConfig, sample_shape: tuple[int, ...], *, needs_labels: bool = True) -> "Yardstick":
+        """Return the yardstick of these data; arguments and errors are those of `load_reference`."""
         key = (config, sample_shape)
         if key not in self._made:
-            self._made[key] = Yardstick(load_reference(config, sample_shape), self._options, self._load_features)
+            reference = load_reference(config, sample_shape, needs_labels=needs_labels)
+            self._made[key] = Yardstick(reference, self._options, self._load_features)
         return self._made[key]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ganserve_training.evaluation.table import short_names
 from ganserve_training.files import write_text_atomically, writing
 from ganserve_training.report.material import read_run
 from ganserve_training.run.command_progress import Steps
@@ -46,7 +47,8 @@ def write_comparison(runs: Sequence[Path], out: Path | None = None, *, steps: St
         steps.next(f"reading {run}")
         materials.append(read_run(RunFolder(run)))
     if len({material.name for material in materials}) < len(runs):
-        materials = [replace(material, name=str(run)) for material, run in zip(materials, runs, strict=True)]
+        names = short_names(runs)
+        materials = [replace(material, name=name) for material, name in zip(materials, names, strict=True)]
     steps.next("drawing the page")
     return _write(out or COMPARISON, render(materials))
 

@@ -51,12 +51,15 @@ def _samples(runs: Sequence[RunMaterial]) -> str:
     if not shown:
         return ""
     alike = len({run.row_labels for run in shown}) == 1
-    grids = [real_picture(shown[0])] if len({run.config.data for run in shown}) == 1 else []
+    same_data = len({run.config.data for run in shown}) == 1
+    grids = [real_picture(shown[0])] if same_data else []
     for run in shown:
         step, path = run.pictures[-1]
         image = picture(path, f"samples of {run.name} at step {step}")
         caption = f"{escape(run.name)}, step {step:,}"
         grids.append(f'<figure class="frames"><figcaption>{caption}</figcaption>{image}</figure>')
+        if not same_data:
+            grids.append(real_picture(run, f"real, for {run.name}"))
     rows = "one row per label, " if alike and shown[0].row_labels else ""
     text = f"<p>From the averaged generators, {rows}with the same seed of the latents.</p>"
     return section("Samples", f'{text}<div class="side">{"".join(grids)}</div>', name="samples")
@@ -152,7 +155,11 @@ def _options(runs: Sequence[RunMaterial]) -> str:
     ]
     if not rows:
         return section("Options", "<p>All runs have the same options.</p>")
-    return section("Options", f"<p>Those that differ.</p>{text_table(rows, ('option', *(run.name for run in runs)))}")
+    healed = [escape(run.name) for run in runs if run.cures]
+    as_asked = f" As they were asked for: {', '.join(healed)} changed some by healing." if healed else ""
+    return section(
+        "Options", f"<p>Those that differ.{as_asked}</p>{text_table(rows, ('option', *(run.name for run in runs)))}"
+    )
 
 
 def _colour(place: int) -> str:

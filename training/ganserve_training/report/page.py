@@ -111,12 +111,12 @@ def row_labels(names: tuple[str, ...]) -> str:
     return f'<div class="rows" aria-hidden="true">{rows}</div>' if rows else ""
 
 
-def real_picture(run: RunMaterial) -> str:
+def real_picture(run: RunMaterial, caption: str = "real") -> str:
     """Return the picture of real samples; empty: an older version trained the run, or its samples are vectors."""
     if run.real_samples is None:
         return ""
     image = picture(run.real_samples, "real samples")
-    return f'<figure class="frames"><figcaption>real</figcaption>{image}</figure>'
+    return f'<figure class="frames"><figcaption>{escape(caption)}</figcaption>{image}</figure>'
 
 
 def _charts(run: RunMaterial) -> str:
@@ -145,9 +145,10 @@ def _configuration(run: RunMaterial) -> str:
     everything = text_table(
         [(name, repr(value)) for name, value in flat_config(run.config).items()], ("option", "value")
     )
+    as_asked = " As they were asked for: the run changed some, as the diagnosis says." if run.cures else ""
     return section(
         "Configuration",
-        f"<p>Options that differ from the defaults.</p>{differing}"
+        f"<p>Options that differ from the defaults.{as_asked}</p>{differing}"
         f"<details><summary>The full configuration</summary>{everything}</details>",
     )
 

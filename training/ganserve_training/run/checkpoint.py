@@ -79,16 +79,21 @@ def best_checkpoint_path(folder: Path) -> Path | None:
 
 
 def _write(path: Path, state: dict[str, Any]) -> Path:
+    digest = _digest_path(path)
+    replaced = digest.read_text("utf-8", "replace") if path.exists() and digest.exists() else ""
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:  # Given a path, torch would say nothing of a full disk.
             torch.save({"format": FORMAT, **state}, file)
-        write_text_atomically(_digest_path(path), f"{file_sha256(temporary)}  {path.name}\n")
+        # Until the new file is in place, the digest of the one that it replaces must hold, too.
+        write_text_atomically(digest, f"{file_sha256(temporary)}  {path.name}\n{replaced}")
 
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, write)
+        if replaced:
+            write_text_atomically(digest, digest.read_text("utf-8", "replace").partition("\n")[0] + "\n")
     except (WriteError, RuntimeError) as error:  # torch.save raises RuntimeError where writing fails.
         if not path.exists():
             with suppress(OSError):
@@ -162,10 +167,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointFormatError: Another version of ganserve wrote it, in a format that this one can't read.
     """
     with reading(path, "a checkpoint with a digest beside it", CheckpointError):
-        expected = _digest_path(path).read_text(encoding="utf-8").split()[0]
-        actual = file_sha256(path)
-    if actual != expected:
-        raise CheckpointError(f"checkpoint {path}: is damaged: its sha256 is {actual[:12]}…, not {expected[:12]}….")
+        lines = _digest_path(path).read_text(encoding="utf-8").splitlines()
+        expected = [line.split()[0] for line in lines]
+        wanted, actual = expected[0], file_sha256(path)
+    if actual not in expected:
+        raise CheckpointError(f"checkpoint {path}: is damaged: its sha256 is {actual[:12]}…, not {wanted[:12]}….")
     state = read_state(path)
     if state.get("format") != FORMAT:
         raise CheckpointFormatError(

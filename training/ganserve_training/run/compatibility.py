@@ -39,7 +39,9 @@ def check_pair(config: TrainConfig, pair: NetworkPair, processes: int) -> None:
                 "needs a critic without batch normalisation, because a score must depend on one sample only "
                 "(Gulrajani et al. 2017, section 4)"
             )
-            raise config.regularisers.refusal(penalty, problem, "Use --networks.critic-norm layer or none")
+            own = not hasattr(config.networks, "critic_norm")
+            fix = "Use layer norm in yours, or none" if own else "Use --networks.critic-norm layer or none"
+            raise config.regularisers.refusal(penalty, problem, fix)
 
 
 def check_shares(config: TrainConfig, processes: int) -> None:

@@ -50,6 +50,8 @@ class RunFolder:
 
     def missing(self, what: str) -> str:
         """Return the message that this folder holds no `what`, and how to train a run."""
+        if self.config.exists():
+            return f"{self.root}: has no {what} yet. Wait for the first one, or repeat its `ganserve train` command."
         preset = self.root.name if self.root.name in ABOUT else "PRESET"
         problem = f"holds no {what}" if self.root.is_dir() else "does not exist"
         return f"{self.root}: {problem}. Name a run's, or train first: `ganserve train {preset} --out {self.root}`."
