@@ -27,9 +27,9 @@ from ganserve_export.from_onnx.tensor_roles import (
     find_output,
     find_samples_input,
 )
-from ganserve_export.package.batch_independence import BATCH, check_alone
+from ganserve_export.package.batch_independence import check_alone
 from ganserve_export.package.calibration import LogisticCalibration
-from ganserve_export.package.rows_at_once import rows_at_once
+from ganserve_export.package.rows_at_once import samples_to_compare
 
 _EXTREMES, _PROOFS = 8, 5
 _SURELY_REAL = 0.9  # a probability; trained discriminators rarely give generated samples more
@@ -82,8 +82,7 @@ class ForeignCritic:
 
     def _try_out(self, generator: ForeignGenerator, options: OnnxOptions) -> None:
         """Find the output with one value per sample, and check that no score depends on another sample."""
-        rows = rows_at_once(int(np.prod(self._sample_shape)))
-        count = BATCH if rows >= BATCH else max(rows, 2)
+        count = samples_to_compare(int(np.prod(self._sample_shape)))
         latents = generator.values.draw(count, torch.Generator().manual_seed(SEED))
         labels = torch.arange(count) % self._all_labels if self._all_labels else None
         samples = generator(latents, labels)

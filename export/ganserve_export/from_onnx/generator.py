@@ -98,7 +98,7 @@ class ForeignGenerator:
         """Draw samples, learn their form, and check that no sample depends on another."""
         try:
             self.graph.learn_batching(lambda count: self.inputs.encode(*self._some(count)), self.output.name)
-            count = self._batch_to_try()
+            count = self.graph.tries
             latents, labels = self._some(count)
             raw = self.raw(latents, labels)
         except ExportError as error:
@@ -179,10 +179,6 @@ class ForeignGenerator:
         if labels is not None:
             labels[-1] = self.label_count - 1
         return latents, labels
-
-    def _batch_to_try(self) -> int:
-        """Return how many samples to look at: 64, fewer of large ones."""
-        return BATCH if self.graph.rows >= BATCH else max(self.graph.rows, 2)
 
     def _shaped(self, raw: npt.NDArray[Any], options: OnnxOptions) -> npt.NDArray[Any]:
         """Give values in one row, or gray images without an axis for it, the shape that the user states."""
