@@ -92,4 +92,9 @@ def find_batching(attempt: Callable[[int], npt.NDArray[Any]], usual: int, most: 
     if problems:
         raise problems[0]
     found = attempt(usual).shape
+    if found and found[0] and found[0] % usual == 0:
+        raise ExportError(
+            f"gives {found[0] // usual} results for each sample, all along its batch axis. If these are the frames of "
+            "videos, add --batch one"
+        )
     raise ExportError(f"gives {list(found)} for {usual} samples, and no batch gives one result for each sample")

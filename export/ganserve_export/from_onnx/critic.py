@@ -13,7 +13,7 @@ import torch
 
 from ganserve_export.errors import ExportError
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
-from ganserve_export.from_onnx.generator import EVAL_MODE, SEED, ForeignGenerator
+from ganserve_export.from_onnx.generator import SEED, ForeignGenerator
 from ganserve_export.from_onnx.labels import encode_labels, feed_labels
 from ganserve_export.from_onnx.last_operation import last_operation
 from ganserve_export.from_onnx.onnx_options import OnnxOptions, PixelRange
@@ -121,7 +121,7 @@ class ForeignCritic:
             (),
             self.graph.name,
             rounding=self.graph.rounding,
-            advice=f"{EVAL_MODE}, or package the generator alone",
+            advice=f"{self.graph.advice}, or package the generator alone",
         )
         some = min(_PROOFS, count)
         self._proof = self._feed(samples[:some], None if labels is None else labels[:some])

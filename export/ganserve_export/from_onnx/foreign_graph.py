@@ -123,6 +123,17 @@ class ForeignGraph:
         return ExportError(f"the {self.name} {problem}")
 
     @property
+    def advice(self) -> str:
+        """Return what to do about results that depend on the rest of the batch."""
+        alone = "compute each sample alone with --batch one"
+        if self.batching.size not in (None, 1):
+            alone = f"export it with an open batch axis in place of {self.batching.size}, for --batch one"
+        return (
+            "export it in eval mode (model.eval() before torch.onnx.export; training=False in Keras), freeze "
+            f"everything that depends on other samples, such as minibatch statistics, or {alone}"
+        )
+
+    @property
     def is_half(self) -> bool:
         """Say whether its weights, inputs or outputs have 16 bits."""
         return precision_of(self.model) != "float32" or any(
@@ -151,7 +162,8 @@ class ForeignGraph:
         if bare or self._one_by_one:
             if fixed - {1}:
                 raise self.error(
-                    f"is fixed to batches of {max(fixed)}, so it cannot compute one sample: drop --batch one"
+                    f"is fixed to batches of {max(fixed)}, so it cannot compute one sample: drop --batch one, "
+                    "or export it with an open batch axis"
                 )
             fixed = {1}
         self._bare = frozenset(bare)

@@ -28,10 +28,6 @@ from ganserve_export.package.batch_independence import BATCH, check_alone
 
 SEED = 0
 LEVEL_ROUNDING = 1.01 / 255
-EVAL_MODE = (
-    "export it in eval mode (model.eval() before torch.onnx.export; training=False in Keras), freeze everything "
-    "that depends on other samples, such as minibatch statistics, or compute each sample alone with --batch one"
-)
 _PROOFS = 5  # samples that prove that a freed batch axis computes what the original does
 _AUDIO, _LEAST_SIDE = 1_024, 8
 _KEPT = 0.9  # of the spread at psi 1: an input that leaves more of it at 0 does not truncate
@@ -114,7 +110,7 @@ class ForeignGenerator:
             tuple(shape[1:]),
             self.graph.name,
             rounding=LEVEL_ROUNDING if self.element == "uint8" else self.graph.rounding,
-            advice=EVAL_MODE,
+            advice=self.graph.advice,
         )
         self.layout: LayoutName | None = None
         self.pixel_range: PixelRange | None = None
