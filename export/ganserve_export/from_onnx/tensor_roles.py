@@ -311,7 +311,9 @@ def _only(
 
 def _check_batch(graph: ForeignGraph, tensor: TensorInfo) -> None:
     if not tensor.shape:
-        raise graph.error(f"declares no shape with a batch axis for {tensor.name} ({tensor.element})")
+        raise graph.error(
+            f"declares no shape with a batch axis for {tensor.name} ({tensor.element}). Declare it, [N, …]"
+        )
 
 
 def _list(tensors: Sequence[TensorInfo]) -> str:
