@@ -102,7 +102,7 @@ def test_what_depends_on_the_batch_runs_in_a_loop(tmp_path: Path, batch: int) ->
     assert packaged.generator.largest == 0
 
 
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch", [1, 2, 7])
 def test_a_batch_axis_that_only_looks_dynamic(tmp_path: Path, batch: int) -> None:
     tail = [node("Tanh", "flat", "t"), node("Reshape", "t shape", "img")]
     for shape in ([batch, -1, 4, 4], [batch, 3, 4, 4]):
@@ -207,3 +207,17 @@ def test_statistics_of_groups_are_not_served_alone_by_themselves(tmp_path: Path)
     with pytest.raises(ExportError, match=r"--batch one"):
         wrap(tmp_path, generator, critic, **NCHW)
     assert LOOPED in wrap(tmp_path, generator, critic, batch="one", **NCHW).critic_is
+
+
+def test_statistics_of_a_declared_batch(tmp_path: Path) -> None:
+    """Advise what helps a file for batches of 7, which --batch one does not."""
+    tail = [
+        node("ReduceMean", "flat", "mean", axes=[0], keepdims=1), node("Sub", "flat mean", "far"),
+        node("Tanh", "far", "t"), node("Reshape", "t shape", "img"),
+    ]  # fmt: skip
+    inputs, constants = {"z": (FLOAT, [7, Z])}, {"shape": np.array([7, 3, 4, 4])}
+    file = flat_generator(tmp_path / "g.onnx", tail, (FLOAT, [7, 3, 4, 4]), inputs=inputs, constants=constants)
+    with pytest.raises(ExportError, match=r"mixes its samples.*open batch axis in place of 7, for --batch one"):
+        wrap(tmp_path, file, **NCHW)
+    with pytest.raises(ExportError, match=r"fixed to batches of 7.*drop --batch one, or export it with an open batch"):
+        wrap(tmp_path, file, batch="one", **NCHW)

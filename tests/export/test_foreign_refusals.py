@@ -136,6 +136,10 @@ def test_another_number_of_labels_than_the_generator_has(tmp_path: Path) -> None
     names = (*AB, "c")
     refused(tmp_path, r"if these are labels, name them with --labels \(2 of them, by the graph\)", file, **NCHW)
     refused(tmp_path, "has a table of 2 labels for y .*--labels names 3: name all 2", file, label_names=names, **NCHW)
+    tail[0] = node("MatMul", "y table", "row")
+    inputs["y"] = (FLOAT, ["n", 2])
+    file = flat_generator(tmp_path / "g.onnx", tail, (FLOAT, ["n", 3, 4, 4]), constants=constants, inputs=inputs)
+    refused(tmp_path, r"takes y .* by its name 2 labels, and --labels names 3: name all 2", file, label_names=names)
 
 
 @pytest.mark.parametrize(

@@ -54,3 +54,15 @@ def test_a_critic_of_videos_cannot_score_strips(tmp_path: Path) -> None:
     critic = flat_critic(tmp_path / "c.onnx", FORMS["ncthw"])
     with pytest.raises(ExportError, match=r"takes videos \(x .*videos cannot be scored yet. Package the generator"):
         wrap(tmp_path, videos(tmp_path / "g.onnx", "ncthw"), critic)
+
+
+def test_frames_along_the_batch_axis(tmp_path: Path) -> None:
+    """Serve frames as DIGAN gives them, [N T, C, H, W], one sample at a time."""
+    tail = [node("Tanh", "flat", "t"), node("Reshape", "t shape", "img")]
+    constants = {"shape": np.array([-1, C, H, W])}
+    file = flat_generator(tmp_path / "g.onnx", tail, (FLOAT, ["nt", C, H, W]), values=VALUES, constants=constants)
+    with pytest.raises(ExportError, match=r"gives 6 results for each sample, .*add --batch one"):
+        wrap(tmp_path, file)
+    packaged = wrap(tmp_path, file, batch="one")
+    (samples,) = run(packaged, latents=LATENTS)
+    assert_same_pixels(samples, levels(np.concatenate(list(frames("ntchw").transpose(1, 0, 2, 3, 4)), axis=3)))

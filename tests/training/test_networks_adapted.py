@@ -159,6 +159,19 @@ class Iterating(Judge):  # spectral norm that iterates in each call
         self.u = F.normalize(weight.detach() @ v, dim=0)
         return self.net[2](F.relu(F.linear(x.flatten(1), weight / (self.u @ weight @ v))))
 
+class SoftJudge(Judge):
+    def forward(self, x):
+        return torch.softmax(self.net(x.flatten(1)), dim=1)
+
+class RoundingJudge(Judge):
+    def forward(self, x):
+        return self.net(x.flatten(1)).round()
+
+class ZeroJudge(Judge):
+    def __init__(self, sample_shape, label_count=0):
+        super().__init__(sample_shape, label_count)
+        torch.nn.init.zeros_(self.net[2].weight)
+
 class Stateful(Judge):
     def get_extra_state(self):
         return threading.Thread
@@ -314,6 +327,8 @@ def test_images_from_0_to_1_are_scaled_on_request() -> None:
         ),
         ("Broken", "Stateful", {}, ["a step of training fails, though it works in eval", "_extra_state, which a"]),
         ("Cut", "Judge", {}, ["Cut: no gradient reaches its weights"]),
+        ("Plain", "SoftJudge", {}, ["SoftJudge: its scores have no gradient", "softmax over one value"]),
+        ("Plain", "RoundingJudge", {}, ["RoundingJudge: its scores have no gradient with respect to its samples"]),
         ("SharedPlain", "SharedJudge", {}, ["shares shared.weight, shared.bias with the critic"]),
     ],
 )
@@ -324,6 +339,10 @@ def test_what_is_not_safe_is_refused_in_one_round(
         asked(config(generator, critic, changes))
     for words in told:
         assert words in str(caught.value)
+
+
+def test_a_critic_whose_last_layer_starts_at_zero_is_trained() -> None:
+    asked(config("Plain", "ZeroJudge"))
 
 
 def test_notes_are_printed_as_they_are() -> None:

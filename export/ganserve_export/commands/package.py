@@ -53,10 +53,12 @@ def _package(options: Options) -> int:
     label_names = () if options.labels is None else read_labels(options.labels)
     # Only now: torch and onnxruntime take seconds, --help must not.
     from ganserve_export.from_onnx.package_onnx import package_onnx
+    from ganserve_training.run.command_progress import shown_steps
 
     reading = OnnxOptions(**{item.name: getattr(options, item.name) for item in fields(OnnxOptions)})
     reading = replace(reading, label_names=label_names)
-    packaged = package_onnx(options.generator, options.critic, options.out, reading)
+    with shown_steps() as steps:
+        packaged = package_onnx(options.generator, options.critic, options.out, reading, steps)
     sys.stdout.write(as_json(packaged) if options.json else _as_text(packaged, options))
     return DONE
 

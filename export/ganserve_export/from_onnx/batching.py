@@ -15,7 +15,7 @@ from ganserve_export.errors import ExportError
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 _ALIKE = 2e-3  # of the largest value; float16 rounds by less
-_SIZES = (1, 2, 3, 4, 8, 16, 32, 64, 100, 128)
+_SIZES = (*range(1, 17), 20, 24, 25, 32, 36, 48, 49, 50, 64, 100, 128)
 """Sizes tried on a graph that computes no other batch, though it declares an open one."""
 
 
@@ -60,10 +60,11 @@ def _check_alike(of_many: npt.NDArray[Any], of_few: npt.NDArray[Any], many: int,
         )
 
 
-def find_batching(attempt: Callable[[int], npt.NDArray[Any]], most: int) -> Batching:
-    """Find the batches that a graph can compute, though it declares an open one, by trying sizes up to `most`.
+def find_batching(attempt: Callable[[int], npt.NDArray[Any]], usual: int, most: int) -> Batching:
+    """Find the batches that a graph can compute, though it declares an open one, by trying them.
 
-    `attempt` computes a batch and returns the result, or raises ExportError.
+    `attempt` computes a batch and returns the result, or raises ExportError. It is asked for `usual` samples, for fewer
+    and, if these fail, for up to `most`.
 
     Raises:
         ExportError: The graph fails for every size; the first attempt's error.
@@ -79,15 +80,21 @@ def find_batching(attempt: Callable[[int], npt.NDArray[Any]], most: int) -> Batc
             return None
         return found[1:] if found and found[0] == count else None
 
-    several = shape(most)
-    if several is not None and (most < 3 or shape(min(most, 3)) == several):
+    several = shape(usual)
+    if several is not None and (usual < 3 or shape(min(usual, 3)) == several):
         return Batching() if shape(1) == several else Batching(least=2)
     for size in _SIZES:
         if size <= most and shape(size) is not None:
             if several is not None:
-                _check_alike(attempt(most)[:size], attempt(size), most, size)
+                both = min(size, usual)
+                _check_alike(attempt(usual)[:both], attempt(size)[:both], usual, size)
             return Batching(size=size)
     if problems:
         raise problems[0]
-    found = attempt(most).shape
-    raise ExportError(f"gives {list(found)} for {most} samples, and no batch gives one result for each sample")
+    found = attempt(usual).shape
+    if found and found[0] and found[0] % usual == 0:
+        raise ExportError(
+            f"gives {found[0] // usual} results for each sample, all along its batch axis. If these are the frames of "
+            "videos, add --batch one"
+        )
+    raise ExportError(f"gives {list(found)} for {usual} samples, and no batch gives one result for each sample")

@@ -13,7 +13,7 @@ import torch
 
 from ganserve_export.errors import ExportError
 from ganserve_export.from_onnx.foreign_graph import ForeignGraph
-from ganserve_export.from_onnx.generator import EVAL_MODE, SEED, ForeignGenerator
+from ganserve_export.from_onnx.generator import SEED, ForeignGenerator
 from ganserve_export.from_onnx.labels import encode_labels, feed_labels
 from ganserve_export.from_onnx.last_operation import last_operation
 from ganserve_export.from_onnx.onnx_options import OnnxOptions, PixelRange
@@ -27,9 +27,9 @@ from ganserve_export.from_onnx.tensor_roles import (
     find_output,
     find_samples_input,
 )
-from ganserve_export.package.batch_independence import BATCH, check_alone
+from ganserve_export.package.batch_independence import check_alone
 from ganserve_export.package.calibration import LogisticCalibration
-from ganserve_export.package.rows_at_once import rows_at_once
+from ganserve_export.package.rows_at_once import samples_to_compare
 
 _EXTREMES, _PROOFS = 8, 5
 _SURELY_REAL = 0.9  # a probability; trained discriminators rarely give generated samples more
@@ -82,8 +82,7 @@ class ForeignCritic:
 
     def _try_out(self, generator: ForeignGenerator, options: OnnxOptions) -> None:
         """Find the output with one value per sample, and check that no score depends on another sample."""
-        rows = rows_at_once(int(np.prod(self._sample_shape)))
-        count = BATCH if rows >= BATCH else max(rows, 2)
+        count = samples_to_compare(int(np.prod(self._sample_shape)))
         latents = generator.values.draw(count, torch.Generator().manual_seed(SEED))
         labels = torch.arange(count) % self._all_labels if self._all_labels else None
         samples = generator(latents, labels)
@@ -122,7 +121,7 @@ class ForeignCritic:
             (),
             self.graph.name,
             rounding=self.graph.rounding,
-            advice=f"{EVAL_MODE}, or package the generator alone",
+            advice=f"{self.graph.advice}, or package the generator alone",
         )
         some = min(_PROOFS, count)
         self._proof = self._feed(samples[:some], None if labels is None else labels[:some])

@@ -22,7 +22,7 @@ from ganserve_export.from_onnx.random_nodes import expose_noise
 from ganserve_export.from_onnx.runtime_errors import one_line
 from ganserve_export.package.batch_independence import BATCH, RELATIVE_TOLERANCE
 from ganserve_export.package.onnx_graphs import precision_of
-from ganserve_export.package.rows_at_once import rows_at_once
+from ganserve_export.package.rows_at_once import rows_at_once, samples_to_compare
 from ganserve_training.files import file_sha256
 
 HALF_ROUNDING = 2e-3
@@ -112,6 +112,8 @@ class ForeignGraph:
         """The batches that it can compute."""
         self.rows = BATCH
         """Samples computed at once, to bound the memory."""
+        self.tries = BATCH
+        """Samples to look at, fewer of large ones, to bound the time."""
         self.form = ""
         """Way in which the package's graph computes batches, if it differs from the original; known once it is made."""
         self._find_declared_batch()
@@ -119,6 +121,17 @@ class ForeignGraph:
     def error(self, problem: str) -> ExportError:
         """Return an error whose message begins with the graph's name."""
         return ExportError(f"the {self.name} {problem}")
+
+    @property
+    def advice(self) -> str:
+        """Return what to do about results that depend on the rest of the batch."""
+        alone = "compute each sample alone with --batch one"
+        if self.batching.size not in (None, 1):
+            alone = f"export it with an open batch axis in place of {self.batching.size}, for --batch one"
+        return (
+            "export it in eval mode (model.eval() before torch.onnx.export; training=False in Keras), freeze "
+            f"everything that depends on other samples, such as minibatch statistics, or {alone}"
+        )
 
     @property
     def is_half(self) -> bool:
@@ -149,7 +162,8 @@ class ForeignGraph:
         if bare or self._one_by_one:
             if fixed - {1}:
                 raise self.error(
-                    f"is fixed to batches of {max(fixed)}, so it cannot compute one sample: drop --batch one"
+                    f"is fixed to batches of {max(fixed)}, so it cannot compute one sample: drop --batch one, "
+                    "or export it with an open batch axis"
                 )
             fixed = {1}
         self._bare = frozenset(bare)
@@ -185,20 +199,24 @@ class ForeignGraph:
         """
         if self.batching.size is not None:
             (result,) = self.run(make(1), [output])
-            self.rows = rows_at_once(self._largest(make(1), result))
+            self._bound(self._largest(make(1), result))
             return
         try:
             (first,) = self.run(make(2), [output])
-            self.rows = rows_at_once(max(first.size // 2, self._largest(make(1), first[:0])))
+            self._bound(max(first.size // 2, self._largest(make(1), first[:0])))
         except ExportError:
-            self.rows = BATCH
+            self.rows = self.tries = BATCH
         most = max(self.rows, 2)
         feed = make(most)  # Smaller batches are its first samples, so that their results can be compared.
 
         def attempt(count: int) -> npt.NDArray[Any]:
             return self._call({name: value[:count] for name, value in feed.items()}, [output])[0]
 
-        self.batching = find_batching(attempt, most)
+        self.batching = find_batching(attempt, self.tries, most)
+
+    def _bound(self, values: int) -> None:
+        """Bound memory and time for samples of so many values."""
+        self.rows, self.tries = rows_at_once(values), samples_to_compare(values)
 
     @staticmethod
     def _largest(feed: Arrays, result: npt.NDArray[Any]) -> int:

@@ -28,10 +28,6 @@ from ganserve_export.package.batch_independence import BATCH, check_alone
 
 SEED = 0
 LEVEL_ROUNDING = 1.01 / 255
-EVAL_MODE = (
-    "export it in eval mode (model.eval() before torch.onnx.export; training=False in Keras), freeze everything "
-    "that depends on other samples, such as minibatch statistics, or compute each sample alone with --batch one"
-)
 _PROOFS = 5  # samples that prove that a freed batch axis computes what the original does
 _AUDIO, _LEAST_SIDE = 1_024, 8
 _KEPT = 0.9  # of the spread at psi 1: an input that leaves more of it at 0 does not truncate
@@ -98,7 +94,7 @@ class ForeignGenerator:
         """Draw samples, learn their form, and check that no sample depends on another."""
         try:
             self.graph.learn_batching(lambda count: self.inputs.encode(*self._some(count)), self.output.name)
-            count = self._batch_to_try()
+            count = self.graph.tries
             latents, labels = self._some(count)
             raw = self.raw(latents, labels)
         except ExportError as error:
@@ -114,7 +110,7 @@ class ForeignGenerator:
             tuple(shape[1:]),
             self.graph.name,
             rounding=LEVEL_ROUNDING if self.element == "uint8" else self.graph.rounding,
-            advice=EVAL_MODE,
+            advice=self.graph.advice,
         )
         self.layout: LayoutName | None = None
         self.pixel_range: PixelRange | None = None
@@ -179,10 +175,6 @@ class ForeignGenerator:
         if labels is not None:
             labels[-1] = self.label_count - 1
         return latents, labels
-
-    def _batch_to_try(self) -> int:
-        """Return how many samples to look at: 64, fewer of large ones."""
-        return BATCH if self.graph.rows >= BATCH else max(self.graph.rows, 2)
 
     def _shaped(self, raw: npt.NDArray[Any], options: OnnxOptions) -> npt.NDArray[Any]:
         """Give values in one row, or gray images without an axis for it, the shape that the user states."""

@@ -17,6 +17,7 @@ from ganserve_export.from_onnx.foreign_graph import ForeignGraph, TensorInfo
 from ganserve_export.from_onnx.generator_inputs import GeneratorInputs
 from ganserve_export.from_onnx.last_operation import MOVING
 from ganserve_export.from_onnx.onnx_options import OnnxOptions
+from ganserve_export.package.batch_independence import BATCH
 
 SLICES, NAMES, EFFECTS = "which the graph takes apart", "by the input's name", "which change samples the most"
 _LABEL = re.compile(r"label|class|one_?hot|cond|(?<![a-z])y(?![a-z])", re.IGNORECASE)
@@ -24,8 +25,7 @@ _NOISE = re.compile(r"noise|latent|random|(?<![a-z])z(?![a-z])", re.IGNORECASE)
 _STRONGER = 1.25
 """Least effect of each label's value, in those of the strongest other value."""
 _MUCH_STRONGER = 3.0
-_FEWEST, _MOST_LATENTS = 3, 256
-_BASES = 2
+_FEWEST, _MOST_LATENTS, _MOST_OF_LARGE = 3, 256, 128
 
 
 def labels_have_no_input(graph: ForeignGraph, options: OnnxOptions) -> bool:
@@ -65,7 +65,8 @@ def suspected(graph: ForeignGraph, plain: GeneratorInputs, output: str) -> tuple
 
     None: there are none, or the network is too large to look.
     """
-    if plain.takes_labels or plain.values.prior.dim > _MOST_LATENTS or graph.rows < _MOST_LATENTS // 4:
+    most = _MOST_LATENTS if graph.tries >= BATCH else _MOST_OF_LARGE
+    if plain.takes_labels or plain.values.prior.dim > most or graph.rows < BATCH:
         return None
     effects = _effects(graph, plain, output)
     width = len(effects)
@@ -101,7 +102,8 @@ def _effects(graph: ForeignGraph, plain: GeneratorInputs, output: str) -> npt.ND
     graph.learn_batching(some, output)
     width = plain.values.prior.dim
     effects = np.zeros(width)
-    for base in plain.values.draw(_BASES, torch.Generator().manual_seed(1)):
+    bases = 2 if graph.tries >= BATCH else 1  # of large samples
+    for base in plain.values.draw(bases, torch.Generator().manual_seed(1)):
         for start in range(0, width, max(graph.rows, 1)):
             at = torch.arange(start, min(start + max(graph.rows, 1), width))
             results = []

@@ -38,7 +38,11 @@ class Packaged(Published):
 
 
 def package_onnx(
-    generator_file: Path, critic_file: Path | None, model_folder: Path, options: OnnxOptions | None = None
+    generator_file: Path,
+    critic_file: Path | None,
+    model_folder: Path,
+    options: OnnxOptions | None = None,
+    steps: Steps | None = None,
 ) -> Packaged:
     """Wrap ONNX files made elsewhere as the next version of the model in `model_folder`, <repository>/<name>.
 
@@ -46,10 +50,12 @@ def package_onnx(
         ExportError: A file cannot be read, can be understood in several ways or cannot be served, or a wrapped graph
             does not compute what its original does. Nothing is published then.
     """
-    options = options or OnnxOptions()
+    options, steps = options or OnnxOptions(), steps or Steps()
     check_name(model_folder)
     options.check(critic_file)
+    steps.expect(3 if critic_file is None else 5 if options.data is None else 7)
     questions = Questions()
+    steps.next(f"trying {generator_file.name}")
     one_by_one, constants = options.batch == "one", options.constants
     graph = ForeignGraph(generator_file, "generator", constants=constants, one_by_one=one_by_one, noise=True)
     critic_graph = None
@@ -57,7 +63,10 @@ def package_onnx(
         critic_graph = ForeignGraph(critic_file, "critic", constants=constants, one_by_one=one_by_one)
     _check_constants(constants, [each for each in (graph, critic_graph) if each is not None])
     generator = ForeignGenerator(graph, options, questions)
-    critic = None if critic_graph is None else ForeignCritic(critic_graph, generator, options, questions)
+    critic = None
+    if critic_file is not None and critic_graph is not None:
+        steps.next(f"trying {critic_file.name}")
+        critic = ForeignCritic(critic_graph, generator, options, questions)
     questions.settle()
     if critic_file is None and options.range is not None and generator.pixel_range is None:
         raise ExportError(
@@ -72,6 +81,8 @@ def package_onnx(
         critic_uses_labels=critic is not None and critic.labels is not None,
     )
     style = generator.style
+    if critic is not None and options.data is not None:
+        steps.next("fitting probabilities to the data")
     with_critic = NO_CRITIC if critic is None else _critic(generator, critic, options, inputs)
     provenance = provenance_now()
     provenance.config.update({MADE_ELSEWHERE: _origin(generator, critic, options)})
@@ -90,7 +101,7 @@ def package_onnx(
         provenance=provenance,
         style=style,
     )
-    published = build_package(model_folder, content, Steps())
+    published = build_package(model_folder, content, steps)
     return Packaged(**vars(published), generator_is=str(generator), critic_is="" if critic is None else str(critic))
 
 

@@ -71,6 +71,8 @@ def find_latents(
         if len(floats) > 1 and label_count and not any(item.is_integer for item in free):
             others = [item for item in floats if not _may_be_one_hot(item, label_count)]
             floats = others if len(others) == 1 else floats
+            if not others or len(others) == len(floats):
+                _check_label_count(graph, floats, label_count)
         if len(floats) > 1:
             # Images and sequences cannot be latents, so they leave the choice to the others.
             flat = [item for item in floats if not _is_spatial(item)]
@@ -85,6 +87,16 @@ def find_latents(
             f"are random latents with --latents {tensor.name}"
         )
     return (tensor,)
+
+
+def _check_label_count(graph: ForeignGraph, floats: Sequence[TensorInfo], label_count: int) -> None:
+    """Refuse a number of labels that the input called labels contradicts."""
+    for tensor in floats:
+        if tensor.size and _LABEL_WORD.search(tensor.name) and not _is_spatial(tensor):
+            raise UnclearError(
+                f"the {graph.name} takes {tensor}, by its name {tensor.size} labels, and --labels names {label_count}: "
+                f"name all {tensor.size}, in the order of their indices"
+            )
 
 
 def _is_spatial(tensor: TensorInfo) -> bool:
@@ -299,7 +311,9 @@ def _only(
 
 def _check_batch(graph: ForeignGraph, tensor: TensorInfo) -> None:
     if not tensor.shape:
-        raise graph.error(f"declares no shape with a batch axis for {tensor.name} ({tensor.element})")
+        raise graph.error(
+            f"declares no shape with a batch axis for {tensor.name} ({tensor.element}). Declare it, [N, …]"
+        )
 
 
 def _list(tensors: Sequence[TensorInfo]) -> str:

@@ -39,7 +39,7 @@ from ganserve_training.run.command_progress import Steps
 
 TOLERANCE = 1e-4
 """Largest difference between our networks and the NumPy ones, as a share of the largest value."""
-_LARGE = 512  # pixels from which one sample is compared, not two
+_LARGE = 256  # pixels from which one sample is compared, not two
 _SEED = 0
 
 
@@ -83,7 +83,7 @@ def import_weights(
     options, steps = options or ImportOptions(), steps or Steps()
     check_name(model_folder)
     _check(options)
-    steps.expect(5 if options.generator_only else 7)
+    steps.expect(5 if options.generator_only else 6 if options.data is None else 8)
     steps.next(f"reading {file.name}")
     weights = read_weights(file, with_critic=not options.generator_only)
     data = weights.data(_label_names(weights, options, file))

@@ -17,7 +17,7 @@ from ganserve_export.package.manifest import describe_difference, describe_graph
 from ganserve_export.package.onnx_graphs import open_on_cpu, save
 from ganserve_export.package.preview import write_preview
 from ganserve_export.package.publishing import check_name, publish, staging_folder
-from ganserve_export.package.rows_at_once import batches_to_compare, rows_at_once
+from ganserve_export.package.rows_at_once import batches_to_compare
 from ganserve_export.package.truncation import truncation_absence
 from ganserve_export.package.verification import BATCH_SIZES, Difference, verify
 from ganserve_export.typicality.graph import TYPICALITY, graph_to_write
@@ -73,7 +73,7 @@ def build_package(model_folder: Path, content: PackageContent, steps: Steps) -> 
         absence = ""
         if content.style is None:  # truncation in W always does something
             draw = partial(_draw, open_on_cpu(staging / GENERATOR), bool(content.label_names))
-            absence = truncation_absence(draw, content.prior, rows_at_once(values))
+            absence = truncation_absence(draw, content.prior, values)
         label_count = len(content.label_names)
         write_preview(staging / PREVIEW, staging / GENERATOR, content.prior, label_count, content.style)
         spec = describe_package(check_name(model_folder), content, generator_spec, critic_spec, ranking_spec)

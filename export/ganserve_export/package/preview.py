@@ -16,7 +16,7 @@ from ganserve_training.pictures.grids import save_sample_grid
 from ganserve_training.pictures.scatter import ScatterView
 
 COLUMNS = 10
-MOST_VALUES = 2**24  # of large images, fewer are drawn
+MOST_VALUES = 2**22  # of large images, which take seconds each, fewer are drawn
 MAX_ROWS = 20  # of hundreds of labels, show the first
 POINTS = 2500
 SEED = 0

@@ -11,33 +11,37 @@ import torch
 from torch import Tensor
 
 from ganserve_export.package.latent_values import LatentValues
+from ganserve_export.package.rows_at_once import rows_at_once, samples_to_compare
 
 LEVELS = (1.0, 0.5, 0.1)
-_SAMPLES, _SEED = 64, 0
+_FEWEST, _SEED = 4, 0
 _KEPT = 0.9  # of the spread: truncation that leaves more of it at 0.1 does nothing
 
 Draw = Callable[[Tensor], npt.NDArray[np.generic]]
 """Makes samples [N, ...] of one label for latents [N, Z]."""
 
 
-def truncation_absence(draw: Draw, values: LatentValues, rows: int) -> str:
+def truncation_absence(draw: Draw, values: LatentValues, size: int) -> str:
     """Return why truncation is not offered, in words; empty: it is, or latents are not normal and have none anyway.
 
-    `draw` gets at most `rows` latents at once. The words do not depend on the truncation, so the same uniform numbers
-    are mapped to each, as the server does.
+    `size` is the number of values of a sample; of large ones, fewer are drawn. The words do not depend on the
+    truncation, so the same uniform numbers are mapped to each, as the server does.
     """
     if values.distribution != "normal":
         return ""
     random = torch.Generator().manual_seed(_SEED)
-    count = max(4, min(_SAMPLES, rows * 4))
+    count, rows = samples_to_compare(size, least=_FEWEST), rows_at_once(size)
     latents = values.draw(count, random, at_defaults=True)
     uniform = torch.rand((count, values.prior.dim), generator=random, dtype=torch.float64)
-    spreads = [_spread(draw, latents, uniform, truncation, rows) for truncation in (None, *LEVELS)]
-    if not spreads[0] > 0.0 or min(spreads[-2:]) < _KEPT * spreads[0]:
-        return ""
-    measured = ", ".join(f"{spread:.3g} at {level:g}" for spread, level in zip(spreads[1:], LEVELS, strict=True))
+    free = _spread(draw, latents, uniform, None, rows)
+    spreads: dict[float, float] = {}
+    for level in sorted(LEVELS):  # the strongest first, as it usually tells enough
+        spreads[level] = _spread(draw, latents, uniform, level, rows)
+        if level < 1.0 and not spreads[level] >= _KEPT * free > 0.0:
+            return ""
+    measured = ", ".join(f"{spreads[level]:.3g} at {level:g}" for level in LEVELS)
     return (
-        f"it changes nothing, as samples vary by {spreads[0]:.3g} without it and by {measured} (the network scales its "
+        f"it changes nothing, as samples vary by {free:.3g} without it and by {measured} (the network scales its "
         "latents itself)"
     )
 

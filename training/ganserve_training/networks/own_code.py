@@ -48,7 +48,7 @@ def raised(error: BaseException) -> str:
     elif isinstance(error, SystemExit):
         said = f"raised SystemExit({error.code!r}), as sys.exit does"
     else:
-        said = f"raised {type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+        said = f"raised {type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}".removesuffix(": ")
     place = _place(error)
     return f"{said} ({place})" if place else said
 

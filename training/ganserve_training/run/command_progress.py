@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 
 class Steps:
@@ -29,6 +29,7 @@ class Steps:
 def shown_steps(console: Console | None = None) -> Iterator[Steps]:
     """Show steps while the block runs, if the console (stderr) is a terminal."""
     console = console or Console(stderr=True)
-    columns = (MofNCompleteColumn(), BarColumn(bar_width=10), TextColumn("{task.description}", markup=False))
+    words = TextColumn("{task.description}", markup=False)
+    columns = (MofNCompleteColumn(), BarColumn(bar_width=10), TimeElapsedColumn(), words)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield Steps(progress)

@@ -17,6 +17,7 @@ from ganserve_training.config import TrainConfig
 from ganserve_training.data.sample_info import DataInfo
 from ganserve_training.errors import ConfigError
 from ganserve_training.networks import NetworkPair, as_output, build_networks
+from ganserve_training.networks.adaptation import moved
 from ganserve_training.networks.batch_statistics import PackedCritic
 from ganserve_training.networks.build import resolve_conditioning
 from ganserve_training.networks.custom import CustomConfig
@@ -41,6 +42,7 @@ _PENALTIES = {
     "r2_gamma": "regularisers.r2_gamma.{start,end}",
     "roth_gamma": "regularisers.roth_gamma.{start,end}",
 }
+_OTHER_WEIGHTS = (0.1, 1.0, 3.0)  # deviations of noise on the weights
 _REMEDIES = {
     "scaled_dot_product": "Compute attention in `with torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`",
     "cdist": "Compute distances as (a[:, :, None] - b[:, None]).square().sum(-1)",
@@ -130,6 +132,11 @@ def check_derivatives(config: TrainConfig, pair: NetworkPair, data: DataInfo, de
                 f"its backward pass {raised(error)}. Use differentiable operations alone, without .detach() or .item()."
             ) from error
         expect_finite(path, "gradient", [gradient])
+        if not gradient.any() and _ignores_samples(critic, samples, labels, config):
+            raise ConfigError(
+                f"{path}: its scores have no gradient with respect to its samples: it is zero, whatever its weights, "
+                "so neither network would learn. Leave out rounding, signs, and a softmax over one value."
+            )
         if not twice:
             return
         try:
@@ -145,6 +152,11 @@ def _gradient(critic: nn.Module, samples: Tensor, labels: Tensor | None, config:
         scores = as_output(critic(samples, labels)).scores
     (gradient,) = torch.autograd.grad(scores.float().sum(), samples, create_graph=True)
     return gradient
+
+
+def _ignores_samples(critic: nn.Module, samples: Tensor, labels: Tensor | None, config: TrainConfig) -> bool:
+    """Return True if the gradient is zero with other weights, too: a last layer may start at zero."""
+    return not any(_gradient(moved(critic, by), samples, labels, config).any() for by in _OTHER_WEIGHTS)
 
 
 def _needing_two(config: TrainConfig) -> list[str]:
