@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 
+class FailedError(SystemExit):
+    """A server did not start, or its client failed; the text says why. Uncaught, it ends the program in that line."""
+
+
 class Bystanders:
     """Measure the machine's CPU time used by programs other than this process, its children and one more."""
 
@@ -72,18 +76,28 @@ def sketch(package: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 @contextlib.contextmanager
 def serving(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run a Python process that prints its HOST:PORT; stop it at the end of the block."""
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("serving on "):
-                yield process, line.split()[-1]
-                return
-        raise RuntimeError("the server ended before it served")
-    finally:
-        process.terminate()
-        process.wait()
+    """Run a Python process that prints its HOST:PORT; stop it at the end of the block, and show its messages.
+
+    Raises FailedError with its last message if it ends before.
+    """
+    with tempfile.TemporaryFile("w+") as messages:
+        process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=messages, text=True)
+        served = False
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("serving on "):
+                    served = True
+                    yield process, line.split()[-1]
+                    return
+        finally:
+            process.terminate()
+            process.wait()
+            messages.seek(0)
+            said = messages.read()
+            if served:
+                sys.stderr.write(said)
+    raise FailedError(last_line(said) or f"the server ended with exit code {process.returncode} before it served")
 
 
 def load(
@@ -92,9 +106,16 @@ def load(
     """Let a `client.py` process keep requests in flight, and return what it measured; it gets more variables."""
     command = [sys.executable, str(HERE / "client.py"), address, model, *map(str, (count, concurrency, seconds))]
     environment = {**os.environ, **(variables or {})}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise FailedError(f"its client failed: {last_line(done.stderr) or f'exit code {done.returncode}'}")
     measured: dict[str, float] = json.loads(done.stdout)
     return measured
+
+
+def last_line(text: str) -> str:
+    """Return the last line that says something; "" if none does."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def memory_mib(pid: int) -> float:

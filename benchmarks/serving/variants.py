@@ -7,7 +7,8 @@ A server for each --flags runs from the beginning, each with the same model of `
 loads one after the other, round by round; so other programs disturb all of them alike. A load NxC is C requests of N
 samples in flight. For loads with C = 1 bare onnxruntime runs in between: a loop of `session.run` with N samples on all
 cores, whose threads spin (onnxruntime's default) or do not. Figures are medians over the rounds; ratios are medians of
-the rounds' ratios to the first server. CPU time is that of the server's process.
+the rounds' ratios to the first server. CPU time is that of the server's process. A server that does not start, or
+fails, gets a line with its reason in place of figures.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import statistics
 import sys
 import tempfile
@@ -25,7 +27,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
-from common import cpu_seconds, load, machine, memory_mib, server
+from common import FailedError, cpu_seconds, load, machine, memory_mib, server
 from packages import SHAPES, write_generator_package
 
 if TYPE_CHECKING:
@@ -34,35 +36,64 @@ if TYPE_CHECKING:
 BARE = {"bare onnxruntime, spinning": "1", "bare onnxruntime": "0"}
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--flags", action="append", required=True, help="flags of a server, in one string")
     parser.add_argument("--model", default="g32", choices=SHAPES)
-    parser.add_argument("--loads", nargs="+", default=["64x4"], help="NxC: samples a request, requests in flight")
+    sizes = "NxC: samples a request, requests in flight"
+    parser.add_argument("--loads", nargs="+", type=load_size, default=["64x4"], metavar="NxC", help=sizes)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="length of a trial")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error(f"--rounds {arguments.rounds}: must be at least 1")
     with tempfile.TemporaryDirectory() as folder:
         report = {"machine": machine(), "command": sys.argv} | measure(Path(folder), arguments)
     sys.stdout.write(table(report))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    return int(bool(report["failures"]))
+
+
+def load_size(text: str) -> str:
+    """Return a load NxC as it is; raise what argparse expects if it is none."""
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text}: is not NxC, such as 64x4")
+    return text
 
 
 def measure(models: Path, arguments: argparse.Namespace) -> dict[str, object]:
     package = write_generator_package(models, arguments.model)
     loops = {name: bare(package / "generator.onnx", spinning) for name, spinning in BARE.items()}
     rounds: dict[str, dict[str, list[dict[str, float]]]] = {size: defaultdict(list) for size in arguments.loads}
+    failures: dict[str, str] = {}
     memory: dict[str, float] = {}
     with contextlib.ExitStack() as stack:
-        servers = {flags: stack.enter_context(server(models, flags.split())) for flags in arguments.flags}
-        for index in range(arguments.rounds + 1):  # the first round warms up
+        servers = {}
+
+        def give_up(flags: str, reason: FailedError) -> None:
+            failures[flags] = str(reason)
+            print(f"{flags or 'defaults'}: {reason}", file=sys.stderr, flush=True)
+            servers.pop(flags, None)
+            for figures in rounds.values():
+                figures.pop(flags, None)
+
+        for flags in dict.fromkeys(arguments.flags):
+            try:
+                servers[flags] = stack.enter_context(server(models, flags.split()))
+            except FailedError as reason:
+                give_up(flags, reason)
+        for index in range(arguments.rounds + 1 if servers else 0):  # the first round warms up
             for size, figures in rounds.items():
                 n, concurrency = map(int, size.split("x"))
-                for flags, (process, address) in servers.items():
+                for flags, (process, address) in list(servers.items()):
                     before = cpu_seconds(process.pid)
-                    done = load(address, arguments.model, n, concurrency, arguments.seconds)
+                    try:
+                        done = load(address, arguments.model, n, concurrency, arguments.seconds)
+                    except FailedError as reason:
+                        give_up(flags, reason)
+                        continue
                     done["cpu_ms"] = (cpu_seconds(process.pid) - before) * 1e3 / done["requests"]
                     done["per_s"] = done["requests"] / done["seconds"]
                     if index:
@@ -73,7 +104,7 @@ def measure(models: Path, arguments: argparse.Namespace) -> dict[str, object]:
                         figures[name].append(done)
         for flags, (process, _) in servers.items():
             memory[flags] = memory_mib(process.pid)
-    return {"model": arguments.model, "rounds": rounds, "memory_mib": memory}
+    return {"model": arguments.model, "rounds": rounds, "memory_mib": memory, "failures": failures}
 
 
 def bare(graph: Path, spinning: str) -> Callable[[int, float], dict[str, float]]:
@@ -101,6 +132,8 @@ def table(report: dict[str, object]) -> str:
     lines = ["| load | variant | requests/s | p50 ms | CPU ms a request | rate, of the first | p50, of the first |"]
     lines.append("|---|---|---|---|---|---|---|")
     for size, figures in report["rounds"].items():
+        if not figures:  # no server is left
+            continue
         first = next(iter(figures.values()))
         for name, done in figures.items():
             middle = {key: statistics.median(one[key] for one in done) for key in ("per_s", "p50_ms", "cpu_ms")}
@@ -111,8 +144,9 @@ def table(report: dict[str, object]) -> str:
             shown = f"{middle['per_s']:,.1f} | {middle['p50_ms']:.2f} | {middle['cpu_ms']:.2f}"
             lines.append(f"| {size} | {name or 'defaults'} | {shown} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
     memory = ", ".join(f"{name or 'defaults'}: {mib:.0f}" for name, mib in report["memory_mib"].items())
-    return "\n".join(lines) + f"\n\nMiB at the end: {memory}.\n"
+    failures = "".join(f"{flags or 'defaults'}: {reason}\n" for flags, reason in report["failures"].items())
+    return "\n".join(lines) + f"\n\nMiB at the end: {memory or 'no server is left'}.\n{failures}"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

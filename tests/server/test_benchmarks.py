@@ -61,6 +61,30 @@ def test_each_question_is_answered(name: str, flags: list[str], tmp_path: Path) 
     assert printed
 
 
+def test_a_variant_that_cannot_start_is_named_and_the_others_are_measured(tmp_path: Path) -> None:
+    words = ["--flags", "", "--flags=--nosuch", "--flags=--quota", "--model", "tiny", "--loads", "4x2"]
+    json_file = tmp_path / "figures.json"
+    command = [sys.executable, str(BENCHMARKS / "variants.py"), *words, "--rounds", "1", "--seconds", "0.1"]
+    result = subprocess.run(
+        [*command, "--json", str(json_file)], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert result.returncode == 1
+    figures = json.loads(json_file.read_text())
+    assert [*figures["rounds"]["4x2"]] == [""]
+    assert figures["failures"].keys() == {"--nosuch", "--quota"}
+    reason = "--nosuch: ganserve serve: error: --nosuch: no such option."
+    assert reason in result.stdout
+    assert reason in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_load_that_is_none_is_refused_before_servers_start() -> None:
+    command = [sys.executable, str(BENCHMARKS / "variants.py"), "--flags", "", "--loads", "64"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert result.returncode == 2
+    assert result.stderr.endswith("argument --loads: 64: is not NxC, such as 64x4\n")
+
+
 @pytest.fixture
 def own_cost() -> Iterator[ModuleType]:
     """Import the benchmark, and remove its helper modules afterwards: other benchmarks use the same names."""

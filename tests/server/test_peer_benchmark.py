@@ -121,6 +121,12 @@ def test_a_failed_peer_is_a_row_with_its_reason(harness: None) -> None:
     assert "| g32 n=64 C=4 | ganserve | 10 | 1.00 | 1.00 / 2.00 | 3.00 | 4.00 |" in lines
 
 
+def test_the_help_names_what_cannot_be_installed() -> None:
+    command = [sys.executable, str(PEERS), "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "\nOpenVINO Model Server: not measured: neither PyPI nor Debian has a package of it" in result.stdout
+
+
 def test_no_process_of_a_server_survives_or_goes_uncounted(tmp_path: Path) -> None:
     orphan = """
 import signal, time

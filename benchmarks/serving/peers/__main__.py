@@ -87,6 +87,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python benchmarks/serving/peers",
         description=__doc__,
+        epilog="\n".join(f"{title}: {reason}." for title, reason in NOT_INSTALLABLE.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -138,6 +139,9 @@ def prepare_all(names: list[str]) -> int:
             except UnfitError as reason:
                 done, code = f"not made: {reason}", 1
             print(f"{name}: {done}", flush=True)
+    if set(NAMES) <= set(names):
+        for title, reason in NOT_INSTALLABLE.items():
+            print(f"{title}: {reason}", flush=True)
     return code
 
 

@@ -156,14 +156,18 @@ def _labels(arguments: GenerateArguments, info: ModelInfo) -> NDArray[np.int64] 
 
 
 def _summary(job: SampleJob, info: ModelInfo, outcome: Outcome, place: str) -> str:
-    shards = len(job.shards())
-    what = f"{job.count:,} samples of {info.name} version {info.version} with seed {job.seed}"
-    where = f"in {place}, {shards:,} shard{'s' * (shards != 1)}"
+    what = f"{_counted(job.count, 'sample')} of {info.name} version {info.version} with seed {job.seed}"
+    where = f"{'is' if job.count == 1 else 'are'} in {place}, {_counted(len(job.shards()), 'shard')}"
     if not outcome.samples:
-        return f"{what} are {where} already"
+        return f"{what} {where} already"
     rate = outcome.samples / max(outcome.seconds, 1e-3)
     made = f"made {outcome.samples:,} in {outcome.seconds:.1f} s, {rate:,.0f} a second"
-    return f"{what} are {where}; {made}{f'; {outcome.found:,} shards were there' if outcome.found else ''}"
+    before = f"; {_counted(outcome.found, 'shard')} {'was' if outcome.found == 1 else 'were'} there"
+    return f"{what} {where}; {made}{before if outcome.found else ''}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 COMMAND = bulk_command("generate", GenerateArguments, _generate, _EXAMPLES)

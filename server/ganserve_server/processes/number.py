@@ -6,6 +6,7 @@ import math
 import sys
 from dataclasses import replace
 
+from ganserve_server.error_text import counted
 from ganserve_server.processes.scout import measure
 from ganserve_server.queue.memory_budget import memory_limit_bytes
 from ganserve_server.settings import ServerConfig
@@ -37,7 +38,8 @@ def choose_processes(config: ServerConfig) -> tuple[int, str]:
     most = _MOST_ON_GPU * len(config.devices) if measured.on_gpu else _MOST
     number = min(processes_for(measured.sample_s, measured.cores, memory_bytes), most)
     took = f"{measured.sample_s * 1e3:.2g} ms of CPU time"
-    return number, f" (auto: a sample takes {took}, and there are {measured.cores} cores)"
+    cores = f"{'is' if measured.cores == 1 else 'are'} {counted(measured.cores, 'core')}"
+    return number, f" (auto: a sample takes {took}, and there {cores})"
 
 
 def processes_for(sample_s: float, cores: int, memory_bytes: int) -> int:

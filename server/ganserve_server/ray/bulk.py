@@ -23,7 +23,7 @@ from ganserve_server.bulk.store import JOB_FILE, Store, open_store
 from ganserve_server.bulk.tasks import Elsewhere, Task
 from ganserve_server.errors import BulkError
 from ganserve_server.models.package_files import Package
-from ganserve_server.ray.cluster import connected
+from ganserve_server.ray.cluster import check_answers, connected
 from ganserve_server.settings import ServerConfig
 
 _MOST_BLOCKS = 10_000  # parts that Ray Data hands out
@@ -32,8 +32,9 @@ _MOST_BLOCKS = 10_000  # parts that Ray Data hands out
 def on_cluster(address: str, cpus: int, gpus: float) -> Elsewhere:
     """Return what makes shards on a cluster, with workers of this many CPUs and GPUs.
 
-    `address` is "auto" or the cluster's.
+    `address` is "auto" or the cluster's. Raises BulkError if nobody listens there.
     """
+    check_answers(address)
 
     def make(
         task: Task,

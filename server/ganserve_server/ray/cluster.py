@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 from collections.abc import Iterator
 
 import ray
 
 from ganserve_server.errors import BulkError
+
+_ANSWER_S = 10.0
+
+
+def check_answers(address: str) -> None:
+    """Raise BulkError if nobody listens at HOST:PORT, where Ray would try for many minutes.
+
+    Ray itself judges addresses of other forms, such as auto.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if ray.is_initialized() or not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    except (OSError, OverflowError) as error:  # OverflowError: no such port
+        raise _unreachable(address, getattr(error, "strerror", None) or str(error)) from error
 
 
 @contextlib.contextmanager
@@ -23,10 +40,13 @@ def connected(address: str) -> Iterator[None]:
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-        fix = "Start a cluster with `ray start --head`, or give the address of one."
-        raise BulkError(f"--ray {address}: {reason}. {fix}") from error
+        raise _unreachable(address, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _unreachable(address: str, reason: str) -> BulkError:
+    fix = "Start a cluster with `ray start --head`, or give the address of one."
+    return BulkError(f"--ray {address}: {reason.rstrip('.')}. {fix}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,6 +82,20 @@ def test_the_reason_of_a_worker_that_cannot_start_is_its_own() -> None:
     text = "The actor died because of an error raised in its creation task,\n  File x\n"
     said_so = "--out /there: a machine of the cluster does not see the job there"
     assert _reason(RuntimeError(f"{text}ganserve_server.errors.BulkError: {said_so}.\n")) == said_so
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1"])
+def test_a_cluster_that_does_not_answer_is_refused_at_once(repository: Path, tmp_path: Path, address: str) -> None:
+    """Ray itself would try for many minutes."""
+    out = tmp_path / "out"
+    done = ganserve("generate", "--models", repository, "--model", "tiny", "-n", 60, "--out", out, "--ray", address)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        rf"ganserve generate: error: --ray {re.escape(address)}: .+\. Start a cluster with `ray start --head`, or give "
+        "the address of one.\n",
+        done.stderr,
+    )
+    assert not out.exists()
 
 
 def test_refusals(cluster: str, repository: Path, tmp_path: Path) -> None:
