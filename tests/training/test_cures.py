@@ -102,6 +102,13 @@ def test_players_that_learn_nothing_get_the_usual_rates_and_penalties() -> None:
     assert cures(FAST, "no-progress") == cures(FAST)  # Too slow is not what these are.
 
 
+def test_a_critic_that_its_generator_leaves_behind_gets_the_usual_rate() -> None:
+    optimisers = replace(FAST.optimisers, critic=at_rate(1e-9).optimisers.critic)
+    first = cures(replace(FAST, optimisers=optimisers), "mode-collapse")[0]
+    assert first["optimisers.critic.learning_rate.start"] == 1e-3
+    assert not any(path.startswith("optimisers.generator") for path in first)
+
+
 @pytest.mark.parametrize("kind", CURABLE)
 @pytest.mark.parametrize("name", PRESETS)
 def test_each_cure_of_a_preset_is_a_valid_change_and_calmer_than_the_one_before(name: str, kind: str) -> None:

@@ -51,6 +51,16 @@ def test_a_critic_that_gives_all_samples_one_score_is_idle() -> None:
     assert "idle-critic" not in diagnose(history(4, **idle, centre=drifting[:4]))
 
 
+def test_a_critic_that_its_generator_outruns_is_idle() -> None:
+    rising = {"quality": 0.95, "critic_loss": [0.7, 0.9, 1.2, 1.5, 1.8], "held_out_accuracy": 0.0}
+    drifting = [(0.1 * look, 0.0) for look in range(5)]
+    outrun = {**rising, "real_accuracy": 0.0, "fake_accuracy": 0.0}
+    found = diagnose(history(5, **outrun, centre=drifting))
+    assert "right at most 0% of the time at every look" in found["idle-critic"]
+    for learning in ({"real_accuracy": [0.8, 0.0, 0.0, 0.0, 0.0]}, {"critic_loss": [1.8, 1.5, 1.2, 0.9, 0.7]}):
+        assert "idle-critic" not in diagnose(history(5, **{**outrun, **learning}, centre=drifting))
+
+
 def test_samples_that_do_not_move_from_the_start_are_no_progress() -> None:
     stuck = {"quality": 0.95, "diversity": 0.5, "offset": 0.6, "fake_accuracy": 0.98}
     found = diagnose(history(10, **stuck))

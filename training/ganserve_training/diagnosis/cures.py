@@ -69,14 +69,16 @@ def choose_cure(
 def _cures(kind: Kind, tries: int, config: TrainConfig, data: DataInfo) -> Iterator[dict[str, Any]]:
     """Yield the cures, weakest first: calmer players, then R3GAN's game, then that game calmer.
 
-    Players that were asked to learn too slowly for any progress become livelier instead of calmer.
+    Players that were asked to learn too slowly for any progress, or a critic for its generator, become livelier instead
+    of calmer.
     """
     gamma, rate = penalty_gamma(data, config.batch_size), learning_rate(data)
     saturates = kind == "vanishing-gradients" and config.loss.name == "minimax"
     loss = {"loss.name": "modified-minimax"} if saturates else {}
     if kind == "ignored-labels":
         yield {"networks.critic_conditioning": "classifier"}
-    faster = _livelier(config, data) if kind == "no-progress" and not tries else {}
+    slow = kind == "no-progress" or (kind == "mode-collapse" and _left_behind(config, data))
+    faster = _livelier(config, data) if slow and not tries else {}
     yield faster or {**loss, **calmer(config, data)}
     game = _relativistic(config)
     now = flat_config(config)
@@ -91,6 +93,12 @@ def calmer(config: TrainConfig, data: DataInfo) -> dict[str, Any]:
     bounded = config.loss.name == "wasserstein"  # R1 and R2 would be a second constraint.
     penalties = {} if bounded else _penalties(config, penalty_gamma(data, config.batch_size), 1.0)
     return {**_rates(config, learning_rate(data), 1.0, 1 / 3), **penalties}
+
+
+def _left_behind(config: TrainConfig, data: DataInfo) -> bool:
+    """Say whether the critic's rate is less than a tenth both of the usual one and of the generator's."""
+    generator, critic = (getattr(config.optimisers, player).learning_rate.start for player in _PLAYERS)
+    return bool(critic < _LEAST_RATE * min(generator, learning_rate(data)))
 
 
 def _livelier(config: TrainConfig, data: DataInfo) -> dict[str, Any]:

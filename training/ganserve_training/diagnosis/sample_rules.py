@@ -16,6 +16,8 @@ ALWAYS_RIGHT = 0.98
 IDLE_LOOKS = 5  # looks over which a critic that learns nothing stands still
 IDLE_ACCURACY = 0.65
 """Accuracy up to which a critic may be guessing. One that gives all samples the same score is right on none."""
+OUTRUN_ACCURACY = 0.2
+"""Accuracy up to which a critic is wrong about nearly all pairs: the generator moves away from what it knows."""
 IDLE_CHANGE = 0.01
 """Change of the critic's loss over these looks, relative to the loss or to a tenth, below which it stands still."""
 
@@ -46,6 +48,13 @@ def idle_critic(history: History) -> str | None:
     if len(recent) < IDLE_LOOKS or any(item.growing for item in recent) or not has_gained_less(now, NOTHING_GAINED):
         return None
     losses = [item.critic_loss for item in recent]
+    best = max(item.critic_accuracy for item in history)
+    if best <= OUTRUN_ACCURACY and losses[-1] > losses[0]:
+        return (
+            f"The critic learns nothing, or far too slowly: it was right at most {best:.0%} of the time at every look, "
+            f"less than by guessing, its loss has grown to {now.critic_loss:.3g}, and the samples are no better than "
+            "before training."
+        )
     moves = max(losses) - min(losses) > IDLE_CHANGE * max(*(abs(loss) for loss in losses), 0.1)
     if moves or any(item.critic_accuracy > IDLE_ACCURACY for item in recent):
         return None
