@@ -1,7 +1,7 @@
 """Test that runs of an earlier version load and continue bit for bit, and that presets have not changed.
 
 tests/fixtures/golden/NAME is a run of six steps; expected.json has its command and the digest of its weights after
-twelve. Floating-point sums depend on the processor's instruction set, so digests are compared only for the same set.
+twelve. Floating-point sums depend on the processor's maker and instructions, so digests are compared only on the same.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def test_the_configuration_of_an_earlier_run_of_a_preset_is_the_preset(name: str
 
 def processor() -> str:
     """Return maker and instructions: torch's libraries round differently on processors of different makers."""
-    found = re.search(r"^vendor_id\s*: (\S+)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    about = Path("/proc/cpuinfo")  # of Linux
+    found = re.search(r"^vendor_id\s*: (\S+)", about.read_text() if about.exists() else "", re.MULTILINE)
     return f"{found[1] if found else 'unknown'} {torch.backends.cpu.get_cpu_capability()}"
 
 
