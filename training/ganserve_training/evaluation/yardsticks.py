@@ -28,11 +28,11 @@ class Yardsticks:
 
     def __init__(self, options: EvaluationOptions, load_features: FeatureLoader | None = None) -> None:
         self._options, self._load_features = options, load_features
-        self._made: dict[tuple[DataConfig, tuple[int, ...]], Yardstick] = {}
+        self._made: dict[tuple[DataConfig, tuple[int, ...], bool], Yardstick] = {}
 
     def of(self, config: DataConfig, sample_shape: tuple[int, ...], *, needs_labels: bool = True) -> "Yardstick":
         """Return the yardstick of these data; arguments and errors are those of `load_reference`."""
-        key = (config, sample_shape)
+        key = (config, sample_shape, needs_labels)
         if key not in self._made:
             reference = load_reference(config, sample_shape, needs_labels=needs_labels)
             self._made[key] = Yardstick(reference, self._options, self._load_features)
