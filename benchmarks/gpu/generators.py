@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 HALF, FLOAT = Way("float16"), Way("float32")
 HALF_LAST, HALF_SEARCHED = Way("float16", nhwc=True), Way("float16", search="exhaustive")
 COMPILED = TorchWay(torch.bfloat16, compiled=True)
+# For networks with grouped convolutions alone.
+MERGED = tuple(Way("float16", nhwc=True, group_channels=channels) for channels in (64, 32, 128))
+TENSORRT = Way("float16", tensorrt=True)
 # The most important first: when the time is over, the rest is left out.
 STEPS: tuple[tuple[Way | TorchWay, tuple[int, ...]], ...] = (
     (HALF, (64, 1)),
     (HALF_LAST, (64, 1)),
     (COMPILED, (64,)),  # compiling takes longest: the other sizes come last
+    *((way, (64, 1)) for way in MERGED),
+    (TENSORRT, (64, 1)),
     (FLOAT, (64, 1)),
     (Way("float32", graphs=False), (1, 64)),
     (Way("float16", graphs=False), (1, 64)),
@@ -56,6 +61,8 @@ def measure(context: Context, record: dict[str, Any]) -> None:
     for way, batches in STEPS:
         sizes = context.sizes(batches)
         for subject in context.subjects:
+            if way in MERGED and not subject.grouped:
+                continue
             cells = [{"network": subject.name, "way": str(way), "batch": batch} for batch in sizes]
             if record["cells"] and context.budget.left_s <= 0:
                 record["left_out"] += cells

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnxruntime
+from grouped_convolutions import merge_groups
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +23,15 @@ class Way:
     graphs: bool = True
     nhwc: bool = False
     search: Literal["heuristic", "exhaustive", "default"] = "heuristic"
+    group_channels: int = 0
+    """Merge the groups of convolutions until each has so many channels; 0: leave them."""
+    tensorrt: bool = False
 
     def __str__(self) -> str:
-        parts = [f"onnxruntime {self.precision}", "CUDA graphs" if self.graphs else "no graphs"]
-        return ", ".join([*parts, *(["NHWC"] if self.nhwc else []), self.search])
+        parts = ["TensorRT"] if self.tensorrt else []
+        parts += [f"onnxruntime {self.precision}", "CUDA graphs" if self.graphs else "no graphs"]
+        parts += [*(["NHWC"] if self.nhwc else []), self.search]
+        return ", ".join([*parts, *([f"groups of {self.group_channels}"] if self.group_channels else [])])
 
     @property
     def half(self) -> bool:
@@ -43,7 +49,16 @@ class Way:
             "cudnn_conv_algo_search": self.search.upper(),
             "arena_extend_strategy": "kSameAsRequested",  # as the server has it
         }
-        return [("CUDAExecutionProvider", options), cpu]
+        cuda = ("CUDAExecutionProvider", options)
+        if not self.tensorrt:
+            return [cuda, cpu]
+        # TensorRT captures a graph of its own, and then CUDA must not.
+        own = {"trt_cuda_graph_enable": options["enable_cuda_graph"], "trt_fp16_enable": str(int(self.half))}
+        return [
+            ("TensorrtExecutionProvider", own),
+            ("CUDAExecutionProvider", options | {"enable_cuda_graph": "0"}),
+            cpu,
+        ]
 
 
 class Bare:
@@ -54,6 +69,8 @@ class Bare:
         options.log_severity_level = 4  # failures are raised
         options.intra_op_num_threads = 1
         content = subject.onnx(half=way.half)
+        if way.group_channels:
+            content = merge_groups(content, way.group_channels)
         self._session = onnxruntime.InferenceSession(content, options, providers=way.providers(device))
         wanted = way.providers(device)[0][0]
         if self._session.get_providers()[0] != wanted:

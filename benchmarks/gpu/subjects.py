@@ -32,6 +32,11 @@ class Subject:
         return (self.size, self.size, 3)
 
     @property
+    def grouped(self) -> bool:
+        """True if it has grouped convolutions."""
+        return isinstance(self.networks, R3ganConfig)
+
+    @property
     def bytes_per_sample(self) -> int:
         return self.size * self.size * 3
 

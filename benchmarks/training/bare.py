@@ -1,6 +1,6 @@
 """Train with loops written by hand in plain PyTorch, as in a researcher's script.
 
-    python benchmarks/training/bare.py PRESET --threads 1
+    python benchmarks/training/bare.py PRESET --threads 1 [--backend inductor]
 
 It reads a number of steps from each line of its input, takes them, and prints their CPU time and wall time in seconds.
 """
@@ -34,8 +34,7 @@ class BareLoop:
     Args:
         config: The preset.
         device: The device of networks and data.
-        backend: The backend of torch.compile; empty: the networks are not compiled. A critic whose gradient is
-            penalised is never compiled, because torch.compile cannot differentiate gradients.
+        backend: The backend of torch.compile; empty: nothing is compiled.
     """
 
     def __init__(self, config: TrainConfig, device: str = "cpu", backend: str = "") -> None:
@@ -49,6 +48,7 @@ class BareLoop:
         self.generator, self.critic = pair.generator.to(device), pair.critic.to(device)
         quick = (lambda network: torch.compile(network, backend=backend)) if backend else (lambda network: network)
         self.networks = {"generator": quick(self.generator), "critic": quick(self.critic), "penalised": self.critic}
+        self.gradient_of = torch.compile(self.traced_gradient, backend=backend) if backend else self.gradient
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.config = config
         self.batch = config.batch_size
@@ -102,6 +102,23 @@ class BareLoop:
             adam.param_groups[0]["lr"] = rate.start + (rate.end - rate.start) * weight
         return weight
 
+    def gradient(self, samples: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the gradient of each score with respect to its sample, and the scores."""
+        samples.requires_grad_()
+        scores = self.call("penalised", samples, labels)
+        (gradient,) = torch.autograd.grad(scores.sum(), samples, create_graph=True)
+        return gradient, scores
+
+    def traced_gradient(self, samples: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Do the same for torch.compile: it differentiates a graph that holds a gradient, but no autograd.grad."""
+
+        def total(samples: Tensor) -> tuple[Tensor, Tensor]:
+            scores = self.call("penalised", samples, labels)
+            return scores.sum(), scores
+
+        gradient, scores = torch.func.grad(total, has_aux=True)(samples)
+        return gradient, scores
+
     def relativistic(self) -> None:
         """Train a step of RpGAN + R1 + R2, annealed along half a cosine, with an averaged generator."""
         regularisers, weight = self.config.regularisers, self.annealed()
@@ -111,10 +128,8 @@ class BareLoop:
         both_labels = None if labels is None else torch.cat([labels, labels])
         with torch.no_grad():
             fake = self.call("generator", self.latents(), labels)
-        both = torch.cat([real, fake]).requires_grad_()
-        scores = self.call("penalised", both, both_labels)
+        gradient, scores = self.gradient_of(torch.cat([real, fake]), both_labels)
         real_scores, fake_scores = scores.chunk(2)
-        (gradient,) = torch.autograd.grad(scores.sum(), both, create_graph=True)
         real_norms, fake_norms = gradient.square().flatten(1).sum(1).chunk(2)
         loss = F.softplus(fake_scores - real_scores).mean()
         loss = loss + gammas[0] / 2 * real_norms.mean() + gammas[1] / 2 * fake_norms.mean()
@@ -170,9 +185,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("preset", choices=sorted(PRESETS))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--backend", default="", help="backend of torch.compile, such as inductor")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    loop = BareLoop(PRESETS[arguments.preset])
+    loop = BareLoop(PRESETS[arguments.preset], backend=arguments.backend)
     for line in sys.stdin:
         cpu, wall = time.process_time(), time.perf_counter()
         loop.run(int(line))

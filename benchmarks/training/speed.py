@@ -1,12 +1,13 @@
 """Compare the samples/s of `ganserve train` with those of a bare loop.
 
     python benchmarks/training/speed.py [--presets digits mnist dcgan] [--rounds 4] [--steps 200] [--json FILE]
+    python benchmarks/training/speed.py --backend inductor  # beside a compiled loop
 
 Ours: a run of `ganserve_training.train` with the preset's log, pictures, checkpoints and diagnosis. Bare: bare.py, the
-same networks, losses, penalties, optimisers and average on the same data, in a process of its own. They take turns of
-20 steps, so that other programs affect both alike: on a shared machine the same work may take 1.4 times as much CPU
-time a minute later. A round is `--steps` steps of each, after a round of warm-up. The ratio is that of all rounds
-together, with the error of their mean.
+same networks, losses, penalties, optimisers and average on the same data, in a process of its own. With --backend its
+networks, losses and penalties are compiled by torch.compile. They take turns of 20 steps, so that other programs affect
+both alike: on a shared machine the same work may take 1.4 times as much CPU time a minute later. A round is `--steps`
+steps of each, after a round of warm-up. The ratio is that of all rounds together, with the error of their mean.
 """
 
 from __future__ import annotations
@@ -79,9 +80,10 @@ class Alternation:
 
 
 @contextmanager
-def bare_process(preset: str, threads: int) -> Iterator[Callable[[int], Clock]]:
+def bare_process(preset: str, threads: int, backend: str) -> Iterator[Callable[[int], Clock]]:
     """Start bare.py; yield a function that lets it take steps and returns their times."""
-    script = [sys.executable, str(Path(__file__).with_name("bare.py")), preset, "--threads", str(threads)]
+    script = [sys.executable, str(Path(__file__).with_name("bare.py")), preset]
+    script += ["--threads", str(threads), "--backend", backend]
     with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -103,12 +105,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=200, help=f"steps in each round, a multiple of {_BLOCK}")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--backend", default="", help="backend of torch.compile for the bare loop, such as inductor")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.steps > _BLOCK and arguments.steps % _BLOCK:
         parser.error(f"--steps must be a multiple of {_BLOCK} (got {arguments.steps})")
     torch.set_num_threads(arguments.threads)
-    records = [compare(name, arguments.rounds, arguments.steps, arguments.threads) for name in arguments.presets]
+    how = arguments.rounds, arguments.steps, arguments.threads, arguments.backend
+    records = [compare(name, *how) for name in arguments.presets]
     print("| preset | ours, samples/CPU s | bare, samples/CPU s | ratio, CPU time | ratio, wall time |")
     print("|---|---|---|---|---|")
     for record in records:
@@ -121,7 +125,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps(records, indent=1) + "\n")
 
 
-def compare(name: str, rounds: int, steps: int, threads: int) -> dict[str, Any]:
+def compare(name: str, rounds: int, steps: int, threads: int, backend: str = "") -> dict[str, Any]:
     config = PRESETS[name]
     run_step = Trainer.run_step
 
@@ -131,7 +135,7 @@ def compare(name: str, rounds: int, steps: int, threads: int) -> dict[str, Any]:
         return measures
 
     with (
-        bare_process(name, threads) as bare,
+        bare_process(name, threads, backend) as bare,
         tempfile.TemporaryDirectory() as folder,
         mock.patch.object(Trainer, "run_step", run_and_alternate),
     ):
@@ -142,6 +146,7 @@ def compare(name: str, rounds: int, steps: int, threads: int) -> dict[str, Any]:
     measured = alternation.rounds[1:]  # the first warms both up
     samples = rounds * steps * config.batch_size
     record = {"preset": name, "rounds": rounds, "steps": steps, "threads": threads, "batch_size": config.batch_size}
+    record["backend"] = backend
     for kind in ("cpu", "wall"):
         ours, bare = ([getattr(one[index], kind) for one in measured] for index in (0, 1))
         ratios = [b / a for a, b in zip(ours, bare, strict=True)]

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -114,6 +116,39 @@ def test_the_networks_of_the_gpu_fit_together(run: ModuleType) -> None:
             assert images.shape == (2, 3, one.size, one.size)
         for config in importlib.import_module("trainings").CONFIGS["cuda"].values():
             check_pair(config, build_networks(config.networks, load_split(config.data, "train").info), 1)
+
+
+@pytest.mark.parametrize(("channels", "left"), [(4, 4), (5, 2), (8, 2), (1000, 1)])
+@pytest.mark.usefixtures("run")  # its modules can be imported
+def test_merged_groups_give_the_same_samples(channels: int, left: int) -> None:
+    (subject,) = (one for one in importlib.import_module("subjects").SUBJECTS["cpu"] if one.grouped)
+    content = subject.onnx(half=False)
+    merged = importlib.import_module("grouped_convolutions").merge_groups(content, channels)
+    assert max(groups(content)) == 4
+    assert max(groups(merged)) == left
+    feed = {name: value.numpy() for name, value in subject.inputs(8).items()}
+    before, after = (onnxruntime.InferenceSession(one).run(None, feed)[0].astype(int) for one in (content, merged))
+    assert before.std() > 1
+    assert abs(before - after).max() <= 1
+
+
+def groups(content: bytes) -> list[int]:
+    nodes = [node for node in onnx.load_from_string(content).graph.node if node.op_type == "Conv"]
+    return [attribute.i for node in nodes for attribute in node.attribute if attribute.name == "group"]
+
+
+@pytest.mark.usefixtures("run")
+def test_only_networks_with_groups_are_measured_with_merged_ones() -> None:
+    generators = importlib.import_module("generators")
+    assert set(generators.MERGED) <= {way for way, _ in generators.STEPS}
+    assert [one.name for one in importlib.import_module("subjects").SUBJECTS["cuda"] if one.grouped] == ["r3gan-256"]
+    providers = generators.TENSORRT.providers("cuda")
+    assert [name for name, _ in providers] == [
+        "TensorrtExecutionProvider",
+        "CUDAExecutionProvider",
+        "CPUExecutionProvider",
+    ]
+    assert providers[0][1]["trt_fp16_enable"] == "1"
 
 
 @pytest.mark.slow

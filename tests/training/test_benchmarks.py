@@ -155,13 +155,13 @@ SAME_WORK: dict[str, TrainConfig] = {
 }
 
 
-@pytest.mark.parametrize("name", SAME_WORK)
+@pytest.mark.parametrize(("name", "backend"), [*((name, "") for name in SAME_WORK), ("digits", "aot_eager")])
 def test_the_bare_loop_and_the_trainer_give_the_same_weights(
-    name: str, modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+    name: str, backend: str, modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Equal batches and latents give equal weights, so the speeds compare the same work."""
     config, steps = SAME_WORK[name], 4
-    bare = modules["bare"].BareLoop(config)
+    bare = modules["bare"].BareLoop(config, backend=backend)
     trainer = Trainer(config, load_split(config.data, "train"))
     weights = {
         player: (list(ours.state_dict().values()), list(theirs.state_dict().values()))
