@@ -1,5 +1,7 @@
 """Run a server process: load, serve, stop on a signal, drain, return the exit code."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import gc
@@ -7,7 +9,8 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
-from typing import Any
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
 
 from ganserve_server.api.grpc.listeners import EVERYTHING
 from ganserve_server.api.grpc.server import GrpcServer
@@ -15,9 +18,7 @@ from ganserve_server.exposure import check_exposure
 from ganserve_server.models.repository import Repository
 from ganserve_server.models.trial_process import TrialProcesses
 from ganserve_server.monitoring.file_descriptors import watch_descriptors
-from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
 from ganserve_server.monitoring.logs import announcer
-from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
 from ganserve_server.pictures.marks import Marking
 from ganserve_server.protection import Protection
 from ganserve_server.requests.limits import Limits
@@ -26,15 +27,22 @@ from ganserve_server.settings import MOVABLE, Configuration, ServerConfig, brack
 from ganserve_server.startup import check_folder, load, marking_of
 from ganserve_server.tracing.export import Tracing
 
+if TYPE_CHECKING:
+    from ganserve_server.monitoring.metric_collector import ServerCollector
+
 _OK, _CUT_OFF = 0, 1
 _CLOSE_S = 2.0  # for model calls that still run when all calls are answered or cut off
 _log = logging.getLogger(__name__)
 
 
-async def serve(configuration: Configuration, trials: TrialProcesses | None = None) -> int:
+async def serve(
+    configuration: Configuration,
+    trials: TrialProcesses | None = None,
+    begun: Future[tuple[Repository, str]] | None = None,
+) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, and return the exit code: 0, or 1 if calls were cut off.
 
-    Versions are tried by `trials` before they are loaded.
+    Versions are tried by `trials` before they are loaded. `begun` is a load that runs already.
 
     Raises StartupError if the server cannot start with this configuration.
     """
@@ -52,7 +60,9 @@ async def serve(configuration: Configuration, trials: TrialProcesses | None = No
     with _monitored(config, server, protection, say) as collector:
         say(configuration.report())
         stop = stop_signal()
-        loading = asyncio.ensure_future(asyncio.to_thread(load, config, trials))
+        loading = asyncio.ensure_future(
+            asyncio.to_thread(load, config, trials) if begun is None else asyncio.wrap_future(begun)
+        )
         # Leave what is imported out of later collections of garbage, which held the event loop for 40 ms. Here the
         # load's thread waits for its trial.
         gc.collect()
@@ -158,6 +168,10 @@ def _monitored(
     if config.metrics_port is None:
         yield None
         return
+    # Both and their HTTP server take a twentieth of the start, so a server without them does not import them.
+    from ganserve_server.monitoring.http_endpoint import MonitoringEndpoint
+    from ganserve_server.monitoring.metric_collector import ServerCollector, make_registry
+
     collector = ServerCollector(server.calls, lambda: not server.not_ready_because, protection.metrics)
     endpoint = MonitoringEndpoint(
         config.http_host,

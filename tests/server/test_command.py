@@ -17,6 +17,7 @@ import onnxruntime
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+import hostile_packages
 from commands import ganserve
 from ganserve import Client, ServerUnavailable
 from ganserve_server.api.grpc.server import GrpcServer
@@ -63,6 +64,14 @@ def test_a_taken_port_is_refused(repository: Path) -> None:
     assert result.returncode == 2
     assert f"ganserve serve: error: cannot listen on 127.0.0.1:{port}: another process uses the port" in result.stderr
     assert result.stdout == ""
+
+
+def test_a_refusal_ends_a_load_that_has_begun(server: str, tmp_path: Path) -> None:
+    hostile_packages.endless(tmp_path)
+    result = serve("--models", str(tmp_path), "--port", server.rpartition(":")[2])
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "another process uses the port" in result.stderr
 
 
 def test_another_servers_port_is_refused(server: str, repository: Path) -> None:

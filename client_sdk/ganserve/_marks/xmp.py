@@ -35,7 +35,8 @@ _HEAD = (
     f'Iptc4xmpExt:DigitalSourceType="{DIGITAL_SOURCE_TYPE}"'
 )
 _TAIL = '</rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# `re` compiles it when it is needed, as that takes milliseconds.
+_NOT_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 # By hand: the standard library's functions load its HTTP client.
 _ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
@@ -139,7 +140,7 @@ def read_mark(xmp: bytes) -> tuple[Mark | None, str]:
 
 
 def _attribute(text: str) -> str:
-    readable = _NOT_XML.sub("\ufffd", text)
+    readable = re.sub(_NOT_XML, "\ufffd", text)
     return f'"{readable.translate(_ESCAPES)}"'
 
 

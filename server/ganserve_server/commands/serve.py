@@ -97,14 +97,17 @@ def _start_trials(config: ServerConfig) -> TrialProcesses:
 
 def _run(configuration: Configuration, trials: TrialProcesses) -> int:
     from ganserve_server.allocator import keep_freed_memory
-    from ganserve_server.lifecycle import serve
+    from ganserve_server.startup import begin_load
 
     keep_freed_memory(configuration.config.memory_limit_mib)
+    begun = begin_load(configuration.config, trials)
+    from ganserve_server.lifecycle import serve  # takes as long as a small model takes to load
+
     try:
         import uvloop
     except ImportError:  # no wheels for Windows
-        return asyncio.run(serve(configuration, trials))
-    return uvloop.run(serve(configuration, trials))
+        return asyncio.run(serve(configuration, trials, begun))
+    return uvloop.run(serve(configuration, trials, begun))
 
 
 COMMAND = ServeCommand(

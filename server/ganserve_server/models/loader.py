@@ -187,7 +187,7 @@ class Loader:
         entry.reason = printable(str(failure)[:_MOST_REASON_CHARACTERS])
         if entry.model is None and entry.state == gan_service_pb2.MODEL_STATE_LOADING:
             entry.state = gan_service_pb2.MODEL_STATE_FAILED
-        if not self.closing.is_set():
+        if not (self.closing.is_set() or (self._trials is not None and self._trials.closed)):
             kept = "; the loaded version keeps serving" if entry.model else ""
             _log.warning("%s could not be loaded%s: %s", entry.folder, kept, entry.reason)
 

@@ -50,6 +50,11 @@ class TrialProcesses:
         self._passed: set[object] = set()
         self._agreement = agreement or Alone()
 
+    @property
+    def closed(self) -> bool:
+        """True once it tries nothing more."""
+        return self._closed
+
     def start(self) -> None:
         """Start a process for the first trial, to be ready sooner."""
         self._idle.append(self._spawned())

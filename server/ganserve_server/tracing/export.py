@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import logging
 import sys
 import threading
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+import ganserve
 from ganserve_server.errors import StartupError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _provider(endpoint: str, protocol: Protocol, ratio: float | None) -> TracerP
     from ganserve_server.tracing.opentelemetry_spans import ByLinks
 
     # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override these.
-    own = Resource({"service.name": "ganserve", "service.version": importlib.metadata.version("ganserve")})
+    own = Resource({"service.name": "ganserve", "service.version": ganserve.__version__})
     detected = Resource.create()
     unnamed = str(detected.attributes.get("service.name", "")).startswith("unknown_service")
     provider = TracerProvider(

@@ -1,12 +1,12 @@
 """Describe graphs in the messages of the Open Inference Protocol and Triton's extensions."""
 
-import importlib.metadata
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tritonclient.grpc import model_config_pb2, service_pb2
 
+import ganserve
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.open_inference.graphs import Graph, GraphTensor, datatype
 
@@ -29,9 +29,7 @@ _STATES = {
 
 def server_metadata() -> Any:
     """Return a ServerMetadataResponse."""
-    return service_pb2.ServerMetadataResponse(
-        name="ganserve", version=importlib.metadata.version("ganserve"), extensions=_EXTENSIONS
-    )
+    return service_pb2.ServerMetadataResponse(name="ganserve", version=ganserve.__version__, extensions=_EXTENSIONS)
 
 
 def model_metadata(graph: Graph, versions: Sequence[int]) -> Any:
