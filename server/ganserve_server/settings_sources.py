@@ -92,8 +92,10 @@ def _as_flags(settings: Mapping[str, Any]) -> list[str]:
 
 def _read(flags: Sequence[str], source: Callable[[str], str]) -> dict[str, tuple[Any, str]]:
     """Return the values of flags with their sources, which errors name in place of the flags."""
+    if not flags:  # the environment gives none as a rule
+        return {}
     try:
-        values = parse(app_of("ganserve serve", options_of(ServerConfig)), flags)
+        values = parse(app_of("ganserve serve", options_of(ServerConfig, texts=False)), flags)
     except UsageError as error:
         names = [flag.replace("-", "_") for flag in re.findall(r"(?<=--)[a-z0-9-]+", str(error))]
         raise UsageError(blame(error, {name: source(name) for name in names})) from None

@@ -5,11 +5,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import onnxruntime
-
 from ganserve.v1 import gan_service_pb2, model_spec_pb2
 from ganserve_server.engine.parallelism import choose_buckets, choose_lone_threads, choose_parallelism
-from ganserve_server.engine.providers import CUDA, ON_CPU, ProviderChoice, choose_provider
+from ganserve_server.engine.providers import ON_CPU, ProviderChoice, choose_provider, looks_for_cuda
 from ganserve_server.engine.sessions import EngineConfig
 from ganserve_server.error_text import counted
 from ganserve_server.errors import RequestError, StartupError
@@ -47,11 +45,8 @@ def check_folder(config: ServerConfig) -> None:
 
 
 def begin_load(config: ServerConfig, trials: TrialProcesses) -> Future[tuple[Repository, str]] | None:
-    """Begin to `load` on a thread, while the caller imports what answers calls; None: it must say its report first.
-
-    While CUDA's libraries load, all that is written to stdout is lost.
-    """
-    if CUDA in onnxruntime.get_available_providers():
+    """Begin to `load` on a thread, while the caller imports what answers calls; None: CUDA would hide its report."""
+    if looks_for_cuda(config.provider):
         return None
     return ThreadPoolExecutor(1, thread_name_prefix="first-load").submit(load, config, trials)
 

@@ -40,7 +40,8 @@ class Command:
 
     def read(self, argv: Sequence[str]) -> Any:
         """Return the arguments as an instance of the dataclass."""
-        return self.arguments(**parse(self.app(), argv))
+        app = app_of(f"ganserve {self.name}", options_of(self.arguments, texts=False))
+        return self.arguments(**parse(app, argv))
 
     def main(self, argv: Sequence[str]) -> int:
         """Run the command and return its exit code."""

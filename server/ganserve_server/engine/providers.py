@@ -75,6 +75,11 @@ def cuda_obstacle() -> str | None:
     return _build_obstacle() or _driver_obstacle() or _library_obstacle() or _session_obstacle()
 
 
+def looks_for_cuda(provider: str) -> bool:
+    """Return whether `choose_provider` will load CUDA's libraries; what is written to stdout meanwhile is lost."""
+    return provider not in ("cpu", "openvino") and not (_build_obstacle() or _driver_obstacle())
+
+
 def _build_obstacle() -> str | None:
     if CUDA in onnxruntime.get_available_providers():
         return None
