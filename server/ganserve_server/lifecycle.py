@@ -63,9 +63,8 @@ async def serve(
         loading = asyncio.ensure_future(
             asyncio.to_thread(load, config, trials) if begun is None else asyncio.wrap_future(begun)
         )
-        # Leave what is imported out of later collections of garbage, which held the event loop for 40 ms. Here the
-        # load's thread waits for its trial.
-        gc.collect()
+        # Leave what is imported out of later collections of garbage, which held the event loop for 40 ms. To collect
+        # first would take as long here, and imports leave little.
         gc.freeze()
         await first_of(loading, stop)
         if not loading.done():
