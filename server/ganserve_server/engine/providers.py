@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np  # noqa: F401 - Ctrl-C while onnxruntime imports it would become an error of that import
 import onnxruntime
 
 from ganserve_server.errors import ProviderError
