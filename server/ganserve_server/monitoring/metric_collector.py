@@ -1,5 +1,6 @@
 """Collect the metrics at each scrape from counts that the server keeps anyway, so that calls do no extra work."""
 
+import importlib.metadata
 import itertools
 import platform
 import threading
@@ -13,7 +14,6 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-import ganserve
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.models.model import Model
 from ganserve_server.models.repository import Repository
@@ -190,7 +190,7 @@ def _infos(repository: Repository) -> Iterator[Labels]:
 
 def _build() -> Labels:
     # `ganserve.__version__` would import the SDK.
-    return ganserve.__version__, platform.python_version(), onnxruntime.__version__, grpc.__version__
+    return importlib.metadata.version("ganserve"), platform.python_version(), onnxruntime.__version__, grpc.__version__
 
 
 def _simple(metric: d.Metric, values: Iterable[tuple[Labels, float]]) -> CounterMetricFamily | GaugeMetricFamily:

@@ -13,7 +13,6 @@ import threading
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-import ganserve
 from ganserve_server.errors import StartupError
 
 if TYPE_CHECKING:
@@ -86,6 +85,8 @@ def application_tracer() -> OpenTelemetryTracer | None:
 
 
 def _provider(endpoint: str, protocol: Protocol, ratio: float | None) -> TracerProvider:
+    from importlib.metadata import version
+
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -94,7 +95,7 @@ def _provider(endpoint: str, protocol: Protocol, ratio: float | None) -> TracerP
     from ganserve_server.tracing.opentelemetry_spans import ByLinks
 
     # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override these.
-    own = Resource({"service.name": "ganserve", "service.version": ganserve.__version__})
+    own = Resource({"service.name": "ganserve", "service.version": version("ganserve")})
     detected = Resource.create()
     unnamed = str(detected.attributes.get("service.name", "")).startswith("unknown_service")
     provider = TracerProvider(

@@ -6,7 +6,6 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2, service_pb2
 
-import ganserve
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.open_inference.graphs import Graph, GraphTensor, datatype
 
@@ -29,7 +28,9 @@ _STATES = {
 
 def server_metadata() -> Any:
     """Return a ServerMetadataResponse."""
-    return service_pb2.ServerMetadataResponse(name="ganserve", version=ganserve.__version__, extensions=_EXTENSIONS)
+    from importlib.metadata import version  # slow to import
+
+    return service_pb2.ServerMetadataResponse(name="ganserve", version=version("ganserve"), extensions=_EXTENSIONS)
 
 
 def model_metadata(graph: Graph, versions: Sequence[int]) -> Any:
