@@ -262,6 +262,10 @@ class ServerConfig:
         others = {name: _DEFAULTS[name] for name in (*_GPU_ONLY, "bfloat16")}
         return replace(self, provider="cpu", **others)
 
+    def without_http(self) -> Self:
+        """Return these settings for one process without a port for metrics and probes."""
+        return replace(self, processes=1, metrics_port=None, metrics_host=None)
+
     def _check_companions(self) -> None:
         """Refuse settings that do nothing without others."""
         if self.metrics_host is not None and self.metrics_port is None:

@@ -138,7 +138,7 @@ class Loader:
                 package = self._read(entry)
                 model = None if package is None else self._made(package, attempt)
             if model is not None:
-                self._agreement.together((entry.name, entry.version, model.digest))
+                self._agreement.together(_key(entry, model))
         except SlowTrialError:
             return False
         except (PackageError, ProviderError) as error:
@@ -193,6 +193,7 @@ class Loader:
 
     def _loaded(self, entry: VersionEntry, model: Model) -> None:
         if self.closing.is_set() or entry.wanted is False or not entry.found:  # unloaded or removed meanwhile
+            self._agreement.leave(_key(entry, model))
             model.close()
             self._forget_if_gone(entry)
             return
@@ -205,6 +206,7 @@ class Loader:
 
     def _retire(self, entry: VersionEntry, model: Model) -> None:
         """Close a model on a separate thread once its requests have finished."""
+        self._agreement.leave(_key(entry, model))
         model.leases.retire()
 
         def drain() -> None:
@@ -232,3 +234,8 @@ class Loader:
     def _notify(self) -> None:
         for listener in self.listeners:
             listener()
+
+
+def _key(entry: VersionEntry, model: Model) -> tuple[str, int, str]:
+    """Return the name of a version's content among the processes of the server."""
+    return entry.name, entry.version, model.digest

@@ -25,19 +25,22 @@ class ChangeLog:
         self._newest = 0
         self._changes: list[tuple[int, Change]] = []
 
-    def add(self, change: Change) -> None:
-        """Note a change, in place of those that it overrides."""
+    def add(self, change: Change) -> list[tuple[int, Change]]:
+        """Note a change in place of those that it overrides, and return these for `remove`."""
         if change.kind == "reload":  # a process that starts reads the folder anyway
-            return
+            return []
         with self.lock:
             self._newest += 1
-            kept = [(number, old) for number, old in self._changes if not _overrides(change, old)]
+            overridden = [(number, old) for number, old in self._changes if _overrides(change, old)]
+            kept = [each for each in self._changes if each not in overridden]
             self._changes = [*kept, (self._newest, change)]
+        return overridden
 
-    def remove(self, change: Change) -> None:
-        """Forget a change that could not be made."""
+    def remove(self, change: Change, overridden: list[tuple[int, Change]]) -> None:
+        """Forget a change that could not be made, and remember again those that it overrode."""
         with self.lock:
-            self._changes = [(number, old) for number, old in self._changes if old is not change]
+            kept = [(number, old) for number, old in self._changes if old is not change]
+            self._changes = sorted([*kept, *overridden], key=lambda each: each[0])
 
     def since(self, number: int) -> tuple[int, list[Change]]:
         """Return the number of the newest change, and the changes after one, in order."""

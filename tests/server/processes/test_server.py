@@ -49,7 +49,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def test_several_processes_are_one_server(models: Path) -> None:
-    with running_server(models, *TWO, "--metrics-port", "0") as server:
+    with running_server(models, *TWO, "--metrics-port", "0", "--metrics-host", "127.0.0.1") as server:
         assert len(processes_of(server)) == 2
         assert "processes 2" in server.log
         request = gan_service_pb2.SampleRequest(count=3, seed=7, label_indices=[0])
@@ -91,7 +91,7 @@ def test_a_killed_process_is_replaced_and_no_call_is_lost(models: Path) -> None:
         wait_for(lambda: len(counts) > 100 or failures, "calls")
         victim = processes_of(server)[0]
         os.kill(victim, signal.SIGKILL)
-        killed = rf"process 1 \(pid {victim}\) was killed by SIGKILL.*: it is replaced$"
+        killed = rf"process 1 \(pid {victim}\) was killed by SIGKILL.*; it is replaced$"
         server.wait_for(re.compile(killed, re.MULTILINE))
         server.wait_for(re.compile(r"process 1 \(pid \d+\) serves$", re.MULTILINE))
         seen = len(counts)
@@ -108,6 +108,10 @@ def test_a_killed_process_is_replaced_and_no_call_is_lost(models: Path) -> None:
         assert before is not None
         assert after is not None
         assert float(after[1]) >= float(before[1]) > 100, "the counts of the killed process stay"
+        stopped = processes_of(server)[0]
+        os.kill(stopped, signal.SIGTERM)
+        said = rf"INFO .*: process \d \(pid {stopped}\) was told to stop and has ended; it is replaced( in 1 s)?$"
+        server.wait_for(re.compile(said, re.MULTILINE))
 
 
 @pytest.mark.slow
@@ -151,6 +155,7 @@ def test_changes_of_models_reach_all_processes_and_those_that_start_later(models
             with pytest.raises(grpc.RpcError) as caught:
                 admin.LoadModel(admin_service_pb2.LoadModelRequest(model="tiny", version=9))
             assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert "does not wait any longer" not in server.log
 
 
 @pytest.mark.slow
@@ -211,7 +216,7 @@ def test_a_process_that_ends_again_and_again_is_replaced_ever_more_slowly(models
         for ends, pause in ((1, ""), (2, " in 1 s"), (3, " in 2 s")):
             child = processes_of(server)[-1]
             os.kill(child, signal.SIGSEGV)
-            server.wait_for(re.compile(rf"pid {child}\) was killed by SIGSEGV: it is replaced{pause}$", re.MULTILINE))
+            server.wait_for(re.compile(rf"pid {child}\) was killed by SIGSEGV; it is replaced{pause}$", re.MULTILINE))
             wait_for(lambda ends=ends: server.log.count(" serves") == ends, "the replacement")
 
 
