@@ -71,8 +71,11 @@ def open_store(place: str, argument: str = "--out") -> Store:
 
     Raises BulkError if the place cannot be used.
     """
-    if "://" not in place or place.startswith("file://"):
-        return FolderStore(Path(place.removeprefix("file://")), argument)
+    path = place.removeprefix("file://")
+    if path != place and not path.startswith("/"):
+        raise JobError(f"{argument} {place}: has no whole path. Write it like file:///data, or without file://.")
+    if path != place or "://" not in place:
+        return FolderStore(Path(path), argument)
     return UrlStore(place, argument)
 
 
