@@ -23,6 +23,10 @@ class Agreement(Protocol):
         """Take back, without waiting, that this process is ready for what the key names."""
         ...
 
+    def withdraw(self, name: str, version: int) -> None:
+        """Let processes that start later forget that a version was loaded or unloaded on request: it is gone."""
+        ...
+
     def until_poll_s(self, poll_s: float) -> float:
         """Return the seconds until the folder of models is due to be checked, which happens every `poll_s`."""
         ...
@@ -39,6 +43,9 @@ class Alone:
         """Return at once."""
 
     def leave(self, key: Hashable) -> None:
+        """Do nothing."""
+
+    def withdraw(self, name: str, version: int) -> None:
         """Do nothing."""
 
     def until_poll_s(self, poll_s: float) -> float:

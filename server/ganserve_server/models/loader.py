@@ -230,6 +230,8 @@ class Loader:
     def _forget_if_gone(self, entry: VersionEntry) -> None:
         if not entry.found and entry.model is None and entry.load is None:
             self._table.replace(other for other in self._table.entries() if other is not entry)
+            if entry.wanted is not None:
+                self._agreement.withdraw(entry.name, entry.version)
 
     def _notify(self) -> None:
         for listener in self.listeners:

@@ -92,7 +92,7 @@ class Fleet:
         """
         with self._changing[change.name]:
             with self.changes.lock:  # from here on, processes that start make it by themselves
-                overridden = self.changes.add(change)
+                before = self.changes.add(change)
                 targets = dict.fromkeys([*self.serving(), worker])
             asked = [(target, target.ask("change", change)) for target in targets]
             errors = []
@@ -106,7 +106,7 @@ class Fleet:
             if not errors:
                 return
             if len(errors) == len(asked):
-                self.changes.remove(change, overridden)
+                self.changes.remove(change, before)
                 raise errors[0][1]
             target, error = errors[0]
             raise type(error)(f"{target.name}: {error}")

@@ -101,6 +101,7 @@ class Supervisor:
             "serving": self.fleet.register,
             "changes": lambda _worker, number: self.fleet.changes.since(number),
             "change_all": self.fleet.change_all,
+            "withdraw": lambda _worker, name, version: self.fleet.changes.forget(name, version),
             "once": lambda worker, key: self._once.ask(worker.number, key),
             "tell": lambda worker, key, result: self._once.tell(worker.number, key, result),
             "give_up": lambda worker, key: self._once.give_up(worker.number, key),

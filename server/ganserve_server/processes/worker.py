@@ -149,6 +149,10 @@ class Worker:
         """Take back, without waiting, that this process is ready for what the key names."""
         self._channel.ask("leave", key)
 
+    def withdraw(self, name: str, version: int) -> None:
+        """Let processes that start later forget that a version was loaded or unloaded on request: it is gone."""
+        self._channel.ask("withdraw", name, version)
+
     def until_poll_s(self, poll_s: float) -> float:
         """Return the seconds until the next multiple of `poll_s` on the machine's clock, at which all look."""
         return poll_s - time.monotonic() % poll_s

@@ -152,6 +152,15 @@ def test_changes_of_models_reach_all_processes_and_those_that_start_later(models
             build_tiny_package(models, version=3)
             admin.ReloadRepository(admin_service_pb2.ReloadRepositoryRequest())
             assert {latest(channel) for channel in fresh} == {3}
+            admin.UnloadModel(admin_service_pb2.UnloadModelRequest(model="tiny"))
+            build_tiny_package(models, version=4)
+            admin.ReloadRepository(admin_service_pb2.ReloadRepositoryRequest())
+            assert {latest(channel) for channel in fresh} == {4}
+            os.kill(processes_of(server)[0], signal.SIGKILL)
+            wait_for(lambda: server.log.count(") serves\n") == 2, "the second replacement")
+        with connections(server.address) as fresh:
+            assert {latest(channel) for channel in fresh} == {4}, "it came after the others were unloaded"
+            admin = admin_service_pb2_grpc.AdminServiceStub(fresh[0])
             with pytest.raises(grpc.RpcError) as caught:
                 admin.LoadModel(admin_service_pb2.LoadModelRequest(model="tiny", version=9))
             assert caught.value.code() is grpc.StatusCode.NOT_FOUND

@@ -282,24 +282,31 @@ def test_processes_that_left_wait_for_each_other_again() -> None:
 
 def test_changes_are_remembered_until_another_overrides_them() -> None:
     log = ChangeLog()
-    for change in (Change("unload", "a", 1), Change("load", "b", 2), Change("reload"), Change("load", "a", 1)):
+    unload, load = Change("unload", "a", 1, (1,)), Change("load", "b", 2, (2,))
+    for change in (unload, load, Change("reload"), Change("load", "a", 1, (1,))):
         log.add(change)
     newest, changes = log.since(0)
-    assert changes == [Change("load", "b", 2), Change("load", "a", 1)]
-    log.add(Change("unload", "a", 0))
-    assert log.since(newest)[1] == [Change("unload", "a", 0)]
-    assert log.since(0)[1] == [Change("load", "b", 2), Change("unload", "a", 0)]
+    assert changes == [load, Change("load", "a", 1, (1,))]
+    log.add(Change("unload", "a", 0, (1, 2)))
+    assert log.since(newest)[1] == [Change("unload", "a", 0, (1, 2))]
+    log.add(Change("load", "a", 0, (2,)))
+    kept = [load, Change("unload", "a", 0, (1,)), Change("load", "a", 0, (2,))]
+    assert log.since(0)[1] == kept, "loading the latest says nothing about others"
+    log.forget("a", 2)
+    log.forget("c", 1)
+    assert log.since(0)[1] == kept[:2]
 
 
 def test_a_change_that_failed_overrides_nothing() -> None:
     log = ChangeLog()
-    for change in (Change("load", "a", 1), Change("load", "b", 2)):
+    before = [Change("load", "a", 1, (1,)), Change("load", "b", 2, (2,))]
+    for change in before:
         log.add(change)
-    failed = Change("load", "a", 0)
-    overridden = log.add(failed)
-    assert log.since(0)[1] == [Change("load", "b", 2), failed]
-    log.remove(failed, overridden)
-    assert log.since(0)[1] == [Change("load", "a", 1), Change("load", "b", 2)]
+    failed = Change("unload", "a", 0, (1, 3))
+    earlier = log.add(failed)
+    assert log.since(0)[1] == [before[1], failed]
+    log.remove(failed, earlier)
+    assert log.since(0)[1] == before
 
 
 class Counting:
