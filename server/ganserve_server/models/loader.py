@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.engine.parallelism import usable_cores
 from ganserve_server.engine.sessions import EngineConfig
-from ganserve_server.error_text import printable
+from ganserve_server.error_text import counted, printable
 from ganserve_server.errors import PackageError, ProviderError
 from ganserve_server.models.agreement import Agreement, Alone
 from ganserve_server.models.graph_files import check_graph_files
@@ -213,8 +213,8 @@ class Loader:
             left = model.leases.wait_until_unused(self._drain_timeout_s, self.closing)
             if left and not self.closing.is_set():
                 _log.warning(
-                    "%d calls of model %s version %d did not finish within %g s and are cut off",
-                    *(left, entry.name, entry.version, self._drain_timeout_s),
+                    "cut off: %s of model %s version %d did not finish within %g s",
+                    *(counted(left, "call"), entry.name, entry.version, self._drain_timeout_s),
                 )
             model.close()
             with self.lock:
