@@ -187,6 +187,7 @@ def test_an_empty_repository_is_waited_for_on_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--host", "[::1]:80"], "--host [::1]:80: has a port. Give --host [::1] --port 80."),
         (["--host", "*"], "--host *: not an address. 0.0.0.0 or [::] lets other machines in."),
         (["--port", "70000"], "--port 70000: must be 0 to 65535. 0 picks a free one."),
         (["--threads", "-1"], "--threads -1: must be at least 0. 0 chooses for you."),

@@ -129,4 +129,4 @@ def refusals(place: str, kind: type[BulkError] = BulkError) -> Iterator[None]:
         reason, shown = str(error).strip() or type(error).__name__, place
         if isinstance(error, OSError) and error.strerror:
             reason, shown = error.strerror, error.filename or place
-        raise kind(f"FILES {shown}: {reason}. Give files that can be read.") from error
+        raise kind(f"FILES {shown}: {reason.rstrip('.')}. Give files that can be read.") from error

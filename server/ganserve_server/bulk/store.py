@@ -260,7 +260,7 @@ class UrlStore(Store):
         except BulkError:
             raise
         except Exception as error:
-            reason = str(error).strip() or type(error).__name__
+            reason = str(error).strip().rstrip(".") or type(error).__name__
             raise kind(
                 f"{self._argument} {self.place}: {reason}. Put it right, and run the same command again: finished "
                 "shards stay."

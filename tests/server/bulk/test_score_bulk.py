@@ -146,6 +146,10 @@ def test_refusals(repository: Path, tmp_path: Path) -> None:
     (folder / "broken.png").symlink_to("nowhere")
     assert f"FILES {folder}/broken.png: No such file or directory." in refusal(repository, folder, out)
     (folder / "broken.png").unlink()
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1" + bytes(100))
+    assert "this is not a parquet file. Give files that can be read." in refusal(
+        repository, tmp_path / "cut.parquet", tmp_path / "of-cut", code=1
+    )
     (folder / "a.png").write_bytes(png(picture(0)))
     assert "has no label; model 'tiny' scores by label" in refusal(repository, folder, out)
     assert "--label x: not a label" in refusal(repository, folder, out, "--label", "x")
