@@ -167,6 +167,9 @@ class Supervisor:
         except TimeoutError:
             _log.error("processes have not ended after %g s, and are killed", timeout_s)
             return _FAILED
+        for worker in workers:
+            if worker.process.returncode < 0:  # others have said why
+                _log.error("%s %s while it drained", worker.name, worker.how_it_ended())
         return _FAILED if any(worker.process.returncode for worker in workers) else _OK
 
     def _handle_signals(self) -> None:

@@ -136,6 +136,23 @@ def test_stopping_loses_no_call(models: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_process_that_is_killed_while_it_drains_is_named(models: Path) -> None:
+    with running_server(models, *TWO) as server, grpc.insecure_channel(server.address) as channel:
+        stream = gan_service_pb2_grpc.GanServiceStub(channel).StreamSamples(
+            gan_service_pb2.StreamSamplesRequest(request=gan_service_pb2.SampleRequest(count=2**40))
+        )
+        next(stream)
+        server.terminate()
+        wait_for(lambda: len(processes_of(server)) == 1, "the end of the idle process")
+        (left,) = processes_of(server)
+        os.kill(left, signal.SIGKILL)
+        assert server.wait() == 1
+        assert re.search(
+            rf"process \d \(pid {left}\) was killed by SIGKILL.* while it drained$", server.log, re.MULTILINE
+        )
+
+
+@pytest.mark.slow
 def test_changes_of_models_reach_all_processes_and_those_that_start_later(models: Path) -> None:
     build_tiny_package(models, version=2)
     with running_server(models, *TWO, "--poll-s", "0") as server, connections(server.address) as channels:
