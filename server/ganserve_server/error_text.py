@@ -32,9 +32,9 @@ def listed(names: Collection[object], form: Callable[[Any], str] = str, most_cha
     return ", ".join(texts) or "none"
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number of things: "1 sample", "2 samples"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str, form: str = "") -> str:
+    """Return a number of things: "1 sample", "2000 samples", or "2,000 samples" with the form ","."""
+    return f"{count:{form}} {noun}{'' if count == 1 else 's'}"
 
 
 def and_others(wrong: int, problem: str) -> str:

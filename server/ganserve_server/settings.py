@@ -19,6 +19,7 @@ MOST_PROCESSES = 256
 DEFAULT_BATCH_SIZE = 64
 """Most samples in one model call by default."""
 _ADDRESS = re.compile(r"(?:[^:\s\[\]]+|\[[0-9A-Fa-f:.%]+\]):\d{1,5}")
+_WITH_PORT = re.compile(r"(?!unix:)(\[[^\]]*\]|[^:\[\]]+):(\d+)")
 _COLLECTOR, _LIKE = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?"), "http://127.0.0.1:4317"
 _MOST_MESSAGE_MIB = 2**11 - 2
 _MOST_SECONDS = 10**6  # gRPC counts milliseconds in 32 bits
@@ -211,6 +212,10 @@ class ServerConfig:
             raise ValueError("--host unix:: has no path. Give one, such as unix:/run/ganserve/socket.")
         if self.host == "*":
             raise ValueError("--host *: not an address. 0.0.0.0 or [::] lets other machines in.")
+        for flag, host in (("host", self.host), ("metrics-host", self.metrics_host)):
+            if found := _WITH_PORT.fullmatch(host or ""):
+                port = flag.replace("host", "port")
+                raise ValueError(f"--{flag} {host}: has a port. Give --{flag} {found[1]} --{port} {found[2]}.")
         if self.tls_certificate is None and (given := self.tls_key or self.tls_client_ca):
             flag = "--tls-key" if self.tls_key is not None else "--tls-client-ca"
             raise ValueError(f"{flag} {given}: needs --tls-certificate. Give both, or neither.")
@@ -261,6 +266,10 @@ class ServerConfig:
         """Return these settings for onnxruntime on the CPU."""
         others = {name: _DEFAULTS[name] for name in (*_GPU_ONLY, "bfloat16")}
         return replace(self, provider="cpu", **others)
+
+    def without_http(self) -> Self:
+        """Return these settings for one process without a port for metrics and probes."""
+        return replace(self, processes=1, metrics_port=None, metrics_host=None)
 
     def _check_companions(self) -> None:
         """Refuse settings that do nothing without others."""

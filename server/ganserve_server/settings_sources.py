@@ -84,8 +84,10 @@ def _variables(environment: Mapping[str, str]) -> dict[str, str]:
 def _as_flags(settings: Mapping[str, Any]) -> list[str]:
     flags = []
     for name, value in settings.items():
-        several = isinstance(_DEFAULTS.get(name), tuple) and isinstance(value, str)
-        items = re.split(r"[,\s]+", value.strip()) if several else value if isinstance(value, list) else [value]
+        items = [value]
+        if isinstance(_DEFAULTS.get(name), tuple):
+            items = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
+            items = items if isinstance(items, list) else [items]
         flags += [f"--{name.replace('_', '-')}={item}" for item in items]
     return flags
 

@@ -196,6 +196,7 @@ def test_an_empty_repository_is_waited_for_on_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--host", "[::1]:80"], "--host [::1]:80: has a port. Give --host [::1] --port 80."),
         (["--host", "*"], "--host *: not an address. 0.0.0.0 or [::] lets other machines in."),
         (["--port", "70000"], "--port 70000: must be 0 to 65535. 0 picks a free one."),
         (["--threads", "-1"], "--threads -1: must be at least 0. 0 chooses for you."),
@@ -275,7 +276,7 @@ def test_calls_that_take_longer_than_the_drain_timeout_are_cut_off(tmp_path: Pat
         stream = stalled(stubs)
         server.terminate()
         assert server.wait() == 1
-        assert "1 calls did not finish within 0.2 s and are cut off" in server.log
+        assert "cut off: 1 call did not finish within 0.2 s" in server.log
         with pytest.raises(grpc.RpcError):
             list(stream)
 

@@ -97,8 +97,10 @@ def _problem(error: CycloptsError, see: str) -> str:
     match error:
         case CoercionError(argument=Argument() as option, token=Token() as token, target_type=kind):
             shown = token.value if token.value.isprintable() and token.value.strip() else repr(token.value)
-            number = "a whole number, or " if int in get_args(option.hint) else ""
-            choice = f"a choice. Give {number}one of {', '.join(option.get_choices() or ('true', 'false'))}"
+            choices = option.get_choices()
+            if choices and int in get_args(option.hint):
+                return f"{option.name} {shown}: neither a whole number nor {' or '.join(choices)}. Give one, such as 1."
+            choice = f"a choice. Give one of {', '.join(choices or ('true', 'false'))}"
             return f"{option.name} {shown}: not {_KINDS.get(kind, choice)}."
         case cyclopts.UnknownOptionError(token=token, argument_collection=options):
             word = (token.keyword or token.value).partition("=")[0].replace("_", "-")

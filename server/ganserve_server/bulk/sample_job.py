@@ -149,16 +149,17 @@ def parts_of(shard: range, info: ModelInfo) -> list[range]:
     return [range(start, min(start + size, shard.stop)) for start in range(shard.start, shard.stop, size)]
 
 
-def label_numbers(info: ModelInfo, texts: Sequence[str], flag: str = "--label") -> NDArray[np.int64]:
-    """Return the indices of labels, given by name or index."""
+def label_numbers(info: ModelInfo, texts: Sequence[str], file: str = "") -> NDArray[np.int64]:
+    """Return the indices of labels, given by name or index: those of --label, or the lines of `file`, --labels FILE."""
     if not info.label_names:
-        raise JobError(f"{flag} {texts[0]}: model {info.name!r} is unconditional and takes no labels. Leave it out.")
+        where = file or f"--label {texts[0] or repr(texts[0])}"
+        raise JobError(f"{where}: model {info.name!r} is unconditional and takes no labels. Leave it out.")
     known = info.label_indices | {
         str(index): index for index, _ in enumerate(info.label_names) if str(index) not in info.label_indices
     }
     for place, text in enumerate(texts):
         if text not in known:
-            where = f"{flag} {text}:" if flag == "--label" else f"{flag}: line {place + 1} is {text!r},"
+            where = f"{file}: line {place + 1} is {text!r}," if file else f"--label {text or repr(text)}:"
             names = listed(info.label_names)
             raise JobError(f"{where} not a label of model {info.name!r}, which has {names}. Name one of these.")
     return np.array([known[text] for text in texts], np.int64)

@@ -68,13 +68,31 @@ def _below(path: Path) -> list[tuple[str, int]]:
     if not path.is_dir():
         return [("", path.stat().st_size)]
     found = []
-    for folder, folders, names in os.walk(path, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not _hidden(name))
+    for folder, names in _folders(path):
         for name in names:
             if not _hidden(name):
-                file = Path(folder, name)
+                file = folder / name
                 found.append((file.relative_to(path).as_posix(), file.stat().st_size))
     return found
+
+
+def _folders(top: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each folder below one, itself included, and the names of its files.
+
+    Links to folders are followed after all real folders have been read, and only to those that have not.
+    """
+    waiting, seen = [top], set()
+    while waiting:
+        for place, folders, names in os.walk(waiting.pop(0), onerror=_raise):
+            folder = Path(place)
+            facts = folder.stat()
+            if (facts.st_dev, facts.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((facts.st_dev, facts.st_ino))
+            folders[:] = sorted(name for name in folders if not _hidden(name))
+            waiting += [folder / name for name in folders if (folder / name).is_symlink()]
+            yield folder, names
 
 
 def _below_url(url: str) -> list[tuple[str, int]]:
@@ -108,5 +126,7 @@ def refusals(place: str, kind: type[BulkError] = BulkError) -> Iterator[None]:
     except BulkError:
         raise
     except Exception as error:
-        reason = (error.strerror if isinstance(error, OSError) else "") or str(error).strip() or type(error).__name__
-        raise kind(f"FILES {place}: {reason}. Give files that can be read.") from error
+        reason, shown = str(error).strip() or type(error).__name__, place
+        if isinstance(error, OSError) and error.strerror:
+            reason, shown = error.strerror, error.filename or place
+        raise kind(f"FILES {shown}: {reason.rstrip('.')}. Give files that can be read.") from error

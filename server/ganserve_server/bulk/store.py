@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from ganserve_server.errors import BulkError, JobError
+from ganserve_server.owned_folder import owned_folder
 
 try:
     import fcntl
@@ -71,8 +72,11 @@ def open_store(place: str, argument: str = "--out") -> Store:
 
     Raises BulkError if the place cannot be used.
     """
-    if "://" not in place or place.startswith("file://"):
-        return FolderStore(Path(place.removeprefix("file://")), argument)
+    path = place.removeprefix("file://")
+    if path != place and not path.startswith("/"):
+        raise JobError(f"{argument} {place}: has no whole path. Write it like file:///data, or without file://.")
+    if path != place or "://" not in place:
+        return FolderStore(Path(path), argument)
     return UrlStore(place, argument)
 
 
@@ -211,15 +215,15 @@ class UrlStore(Store):
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
         """Return a path on this machine, which is uploaded."""
-        with tempfile.TemporaryDirectory(prefix="ganserve-bulk-") as folder:
-            path = Path(folder, name)
-            try:
-                yield path
-            except OSError as error:
-                fix = "Free some space there, or set TMPDIR, and run the same command again"
-                raise BulkError(f"{folder}: {error.strerror or error}. {fix}: finished shards stay.") from error
-            with self._refusals():
-                self._upload(path, name)
+        try:
+            with owned_folder("ganserve-bulk-") as folder:
+                yield folder / name
+                with self._refusals():
+                    self._upload(folder / name, name)
+        except OSError as error:
+            fix = "Free some space there, or set TMPDIR, and run the same command again"
+            place = tempfile.gettempdir()
+            raise BulkError(f"{place}: {error.strerror or error}. {fix}: finished shards stay.") from error
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -256,7 +260,7 @@ class UrlStore(Store):
         except BulkError:
             raise
         except Exception as error:
-            reason = str(error).strip() or type(error).__name__
+            reason = str(error).strip().rstrip(".") or type(error).__name__
             raise kind(
                 f"{self._argument} {self.place}: {reason}. Put it right, and run the same command again: finished "
                 "shards stay."

@@ -104,7 +104,7 @@ def run_task(
     finally:
         worker.close()
     if lost := unfinished(store, shards):
-        missing_shards = f"{counted(len(lost), 'shard')} {'is' if len(lost) == 1 else 'are'} not there"
+        missing_shards = f"{counted(len(lost), 'shard', ',')} {'is' if len(lost) == 1 else 'are'} not there"
         raise BulkError(
             f"--out {store.place}: {missing_shards}, such as {lost[0].name}. If the machines of a "
             "cluster have disks of their own, give a folder that they share, or a URL."

@@ -11,6 +11,7 @@ from ganserve._command_framework.options import UsageError, flag
 from ganserve._command_framework.process import DONE, complain, printable
 from ganserve._sample_options import read_controls, read_selection
 from ganserve_server.commands.bulk_options import BulkArguments, bulk_command, check_place
+from ganserve_server.error_text import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,18 +157,14 @@ def _labels(arguments: GenerateArguments, info: ModelInfo) -> NDArray[np.int64] 
 
 
 def _summary(job: SampleJob, info: ModelInfo, outcome: Outcome, place: str) -> str:
-    what = f"{_counted(job.count, 'sample')} of {info.name} version {info.version} with seed {job.seed}"
-    where = f"{'is' if job.count == 1 else 'are'} in {place}, {_counted(len(job.shards()), 'shard')}"
+    what = f"{counted(job.count, 'sample', ',')} of {info.name} version {info.version} with seed {job.seed}"
+    where = f"{'is' if job.count == 1 else 'are'} in {place}, {counted(len(job.shards()), 'shard', ',')}"
     if not outcome.samples:
         return f"{what} {where} already"
     rate = outcome.samples / max(outcome.seconds, 1e-3)
     made = f"made {outcome.samples:,} in {outcome.seconds:.1f} s, {rate:,.0f} a second"
-    before = f"; {_counted(outcome.found, 'shard')} {'was' if outcome.found == 1 else 'were'} there"
+    before = f"; {counted(outcome.found, 'shard', ',')} {'was' if outcome.found == 1 else 'were'} there"
     return f"{what} {where}; {made}{before if outcome.found else ''}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 COMMAND = bulk_command("generate", GenerateArguments, _generate, _EXAMPLES)

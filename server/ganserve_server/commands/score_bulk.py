@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ganserve._command_framework.options import UsageError, flag
 from ganserve._command_framework.process import DONE, complain, printable
 from ganserve_server.commands.bulk_options import BulkArguments, bulk_command, check_place
+from ganserve_server.error_text import counted
 
 _EXAMPLES = (
     "ganserve score-bulk digits-1m --out digits-1m-scores        # what `ganserve generate` wrote",
@@ -66,8 +67,8 @@ def _score(arguments: ScoreBulkArguments) -> int:
     if unscored:
         complain(f"ganserve score-bulk: {unscored:,} of {samples:,} samples have no score: the column error says why")
     count, kind = len(task.source.files), "picture" if task.source.kind == "pictures" else "file"
-    files = f"{count:,} {kind}{'' if count == 1 else 's'}"
     now = f"made {outcome.samples:,} in {outcome.seconds:.1f} s" if outcome.samples else "they were there already"
+    files = counted(count, kind, ",")
     done = f"the scores of {files} by {info.name} version {info.version} are in {store.place}; {now}"
     sys.stdout.write(f"{printable(done)}\n")
     return DONE

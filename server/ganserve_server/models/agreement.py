@@ -19,6 +19,14 @@ class Agreement(Protocol):
         """Wait until all processes are ready for what the key names, or a timeout."""
         ...
 
+    def leave(self, key: Hashable) -> None:
+        """Take back, without waiting, that this process is ready for what the key names."""
+        ...
+
+    def withdraw(self, name: str, version: int) -> None:
+        """Let processes that start later forget that a version was loaded or unloaded on request: it is gone."""
+        ...
+
     def until_poll_s(self, poll_s: float) -> float:
         """Return the seconds until the folder of models is due to be checked, which happens every `poll_s`."""
         ...
@@ -33,6 +41,12 @@ class Alone:
 
     def together(self, key: Hashable) -> None:
         """Return at once."""
+
+    def leave(self, key: Hashable) -> None:
+        """Do nothing."""
+
+    def withdraw(self, name: str, version: int) -> None:
+        """Do nothing."""
 
     def until_poll_s(self, poll_s: float) -> float:
         """Return `poll_s`."""

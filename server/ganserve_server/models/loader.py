@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.engine.parallelism import usable_cores
 from ganserve_server.engine.sessions import EngineConfig
-from ganserve_server.error_text import printable
+from ganserve_server.error_text import counted, printable
 from ganserve_server.errors import PackageError, ProviderError
 from ganserve_server.models.agreement import Agreement, Alone
 from ganserve_server.models.graph_files import check_graph_files
@@ -138,7 +138,7 @@ class Loader:
                 package = self._read(entry)
                 model = None if package is None else self._made(package, attempt)
             if model is not None:
-                self._agreement.together((entry.name, entry.version, model.digest))
+                self._agreement.together(_key(entry, model))
         except SlowTrialError:
             return False
         except (PackageError, ProviderError) as error:
@@ -193,6 +193,7 @@ class Loader:
 
     def _loaded(self, entry: VersionEntry, model: Model) -> None:
         if self.closing.is_set() or entry.wanted is False or not entry.found:  # unloaded or removed meanwhile
+            self._agreement.leave(_key(entry, model))
             model.close()
             self._forget_if_gone(entry)
             return
@@ -205,14 +206,15 @@ class Loader:
 
     def _retire(self, entry: VersionEntry, model: Model) -> None:
         """Close a model on a separate thread once its requests have finished."""
+        self._agreement.leave(_key(entry, model))
         model.leases.retire()
 
         def drain() -> None:
             left = model.leases.wait_until_unused(self._drain_timeout_s, self.closing)
             if left and not self.closing.is_set():
                 _log.warning(
-                    "%d calls of model %s version %d did not finish within %g s and are cut off",
-                    *(left, entry.name, entry.version, self._drain_timeout_s),
+                    "cut off: %s of model %s version %d did not finish within %g s",
+                    *(counted(left, "call"), entry.name, entry.version, self._drain_timeout_s),
                 )
             model.close()
             with self.lock:
@@ -228,7 +230,14 @@ class Loader:
     def _forget_if_gone(self, entry: VersionEntry) -> None:
         if not entry.found and entry.model is None and entry.load is None:
             self._table.replace(other for other in self._table.entries() if other is not entry)
+            if entry.wanted is not None:
+                self._agreement.withdraw(entry.name, entry.version)
 
     def _notify(self) -> None:
         for listener in self.listeners:
             listener()
+
+
+def _key(entry: VersionEntry, model: Model) -> tuple[str, int, str]:
+    """Return the name of a version's content among the processes of the server."""
+    return entry.name, entry.version, model.digest

@@ -83,36 +83,46 @@ class OnceTable:
 
 
 class Meetings:
-    """Points at which workers wait until all that serve have come."""
+    """Points at which workers wait until all that serve are ready."""
 
     def __init__(self, serving: Callable[[], set[int]], timeout_s: float) -> None:
         """Wait for the workers that `serving` returns, no longer than `timeout_s`."""
         self._serving = serving
         self._timeout_s = timeout_s
         self._changed = threading.Condition()
-        self._come: dict[Hashable, dict[int, float]] = {}
+        self._ready: dict[Hashable, set[int]] = {}
 
     def wait(self, worker: int, key: Hashable) -> bool:
-        """Wait until all workers that serve have come to a key; return False after the timeout.
+        """Wait until all workers that serve are ready for what a key names; return False after the timeout.
 
-        A worker that does not serve yet does not wait, but counts as there: it begins to serve with what it has loaded.
+        A worker that does not serve yet does not wait, but counts as ready: it begins to serve with what it has loaded.
         """
-        began = time.monotonic()
+        deadline = time.monotonic() + self._timeout_s
         with self._changed:
-            self._come = {key: come for key, come in self._come.items() if self._fresh(come)}
-            come = self._come.setdefault(key, {})
-            come[worker] = began
+            self._ready.setdefault(key, set()).add(worker)
             self._changed.notify_all()
             while worker in (serving := self._serving()):
-                if serving <= self._fresh(come):
-                    if self._come.get(key) is come:  # the others have `come`, too
-                        del self._come[key]
+                if serving <= self._ready.get(key, set()):
                     return True
-                if time.monotonic() >= began + self._timeout_s:
+                if time.monotonic() >= deadline:
                     return False
                 self._changed.wait(_CHECK_S)  # workers end, too
             return True
 
-    def _fresh(self, come: dict[int, float]) -> set[int]:
-        now = time.monotonic()
-        return {worker for worker, when in come.items() if now - when <= self._timeout_s}
+    def leave(self, worker: int, key: Hashable) -> None:
+        """Note that a worker is not ready any more: it has unloaded what the key names."""
+        with self._changed:
+            self._remove(worker, key)
+
+    def forget(self, worker: int) -> None:
+        """Forget a worker that has ended."""
+        with self._changed:
+            for key in list(self._ready):
+                self._remove(worker, key)
+            self._changed.notify_all()
+
+    def _remove(self, worker: int, key: Hashable) -> None:
+        ready = self._ready.get(key, set())
+        ready.discard(worker)
+        if not ready:
+            self._ready.pop(key, None)

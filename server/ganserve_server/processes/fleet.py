@@ -46,11 +46,15 @@ class Fleet:
             if worker.last is not None:
                 self._dead.append(worker.last)
 
-    def pop_dead(self) -> list[Snapshot]:
-        """Return the last snapshots of processes that have ended since the last time."""
+    def counts(self) -> tuple[list[Snapshot], list[Snapshot]]:
+        """Return the newest snapshots of processes that serve, and the last ones of those that have ended.
+
+        The latter are returned only once. A process is never in both.
+        """
         with self._lock:
+            running = [worker.last for worker in self.serving() if worker.last is not None]
             dead, self._dead = self._dead, []
-        return dead
+        return running, dead
 
     def workers(self) -> list[WorkerProcess]:
         """Return the processes that have not ended."""
@@ -88,7 +92,7 @@ class Fleet:
         """
         with self._changing[change.name]:
             with self.changes.lock:  # from here on, processes that start make it by themselves
-                self.changes.add(change)
+                before = self.changes.add(change)
                 targets = dict.fromkeys([*self.serving(), worker])
             asked = [(target, target.ask("change", change)) for target in targets]
             errors = []
@@ -102,7 +106,7 @@ class Fleet:
             if not errors:
                 return
             if len(errors) == len(asked):
-                self.changes.remove(change)
+                self.changes.remove(change, before)
                 raise errors[0][1]
             target, error = errors[0]
             raise type(error)(f"{target.name}: {error}")
@@ -113,9 +117,12 @@ class Fleet:
         asked = [(worker, worker.ask("snapshot")) for worker in serving if not worker.hangs]
         for worker, answer in asked:
             try:
-                worker.last = answer.result(_SNAPSHOT_S)
+                snapshot = answer.result(_SNAPSHOT_S)
             except (ChannelClosedError, LateError):
                 continue  # it has ended, or hangs
+            with self._lock:
+                if worker.last is None or worker.last.number < snapshot.number:  # others ask, too
+                    worker.last = snapshot
         return [worker.last for worker in serving if worker.last is not None]
 
     def not_ready_because(self) -> str:

@@ -35,17 +35,19 @@ class Snapshot:
     """The metrics and the health of one process at one moment."""
 
     families: list[Metric]
+    number: int = 0
+    """Its place among the snapshots of the process: counts never fall from one to the next."""
     not_ready_because: str = ""
     """Why it answers no calls; empty if it does."""
     providers: tuple[str, ...] = ()
     """The execution providers that run its models."""
 
 
-def snapshot_of(collector: ServerCollector | None, not_ready_because: str) -> Snapshot:
-    """Return the snapshot of this process; without a collector it has not begun to serve."""
+def snapshot_of(collector: ServerCollector | None, not_ready_because: str, number: int) -> Snapshot:
+    """Return a snapshot of this process with its number; without a collector it has not begun to serve."""
     families: list[Metric] = [*(() if collector is None else collector.collect()), *process_families()]
     providers = () if collector is None else tuple(collector.providers())
-    return Snapshot(families=families, not_ready_because=not_ready_because, providers=providers)
+    return Snapshot(families=families, number=number, not_ready_because=not_ready_because, providers=providers)
 
 
 def process_families() -> list[Metric]:
@@ -58,19 +60,18 @@ class ServiceCollector(Collector):
 
     def __init__(
         self,
-        snapshots: Callable[[], Iterable[Snapshot]],
-        pop_ended: Callable[[], Iterable[Snapshot]],
+        refresh: Callable[[], object],
+        counts: Callable[[], tuple[Iterable[Snapshot], Iterable[Snapshot]]],
         replaced: Callable[[], int],
         protection: Callable[[], Iterable[tuple[d.Metric, list[tuple[tuple[str, ...], float]]]]] = tuple,
     ) -> None:
-        """Collect from the snapshots of the processes that run.
+        """Collect from the snapshots of the processes that run, and of those that have ended since the last time.
 
-        `pop_ended` returns the last ones of those that have ended since the last time, whose counts are kept, so that
-        the server's never fall. `replaced` returns how many ended early, and
-        `protection` the metrics of callers of the HTTP port.
+        `counts` returns both, and `refresh` takes the snapshots. Counts of processes that have ended are kept, so that
+        the server's never fall.
+        `replaced` returns how many ended early, and `protection` the metrics of callers of the HTTP port.
         """
-        self._snapshots = snapshots
-        self._pop_ended = pop_ended
+        self._refresh, self._counts = refresh, counts
         self._protection = protection
         self._replaced = replaced
         self._ended: list[Metric] = []
@@ -79,12 +80,14 @@ class ServiceCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics; see `prometheus_client.registry.Collector`."""
         replaced = CounterMetricFamily(d.REPLACED_PROCESSES.name, d.REPLACED_PROCESSES.help, value=self._replaced())
-        running = self._snapshots()
-        with self._lock:
-            for snapshot in self._pop_ended():
+        self._refresh()
+        with self._lock:  # of two scrapes at once, none counts a process twice
+            running, ended = self._counts()
+            for snapshot in ended:
                 counts = [family for family in snapshot.families if family.type in _COUNTS]
                 self._ended = list(combined([*self._ended, *counts]))
-        families = [*self._ended, *process_families(), replaced, *self._protection_families()]
+            families = list(self._ended)
+        families += [*process_families(), replaced, *self._protection_families()]
         for snapshot in running:
             families += snapshot.families
         yield from combined(families)

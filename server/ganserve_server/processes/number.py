@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import replace
 
 from ganserve_server.error_text import counted
 from ganserve_server.processes.scout import measure
@@ -31,7 +30,7 @@ def choose_processes(config: ServerConfig) -> tuple[int, str]:
         return 1, " (auto: only Linux shares a port's connections out)"
     if config.host.startswith("unix:"):
         return 1, " (auto: a Unix socket belongs to one)"
-    measured = measure(replace(config, processes=1, metrics_port=None))
+    measured = measure(config.without_http())
     if measured is None:
         return 1, " (auto: no model could be measured)"
     memory_bytes = (config.memory_limit_mib * 2**20) or memory_limit_bytes()

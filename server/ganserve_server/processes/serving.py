@@ -35,7 +35,7 @@ async def serve(configuration: Configuration, processes: int, why: str = "") -> 
     with contextlib.ExitStack() as stack:
         config = _with_ports(config, stack)
         folder = stack.enter_context(weights_folder())
-        supervisor = Supervisor(replace(config, processes=1, metrics_port=None), processes, folder)
+        supervisor = Supervisor(config.without_http(), processes, folder)
         say = announcer(config.log_format, _log)
         protection = Protection(config)
         async with _monitored(config, supervisor, protection, say):
@@ -78,7 +78,7 @@ async def _monitored(
         yield
         return
     fleet = supervisor.fleet
-    collector = ServiceCollector(fleet.snapshots, fleet.pop_dead, lambda: fleet.replaced, protection.metrics)
+    collector = ServiceCollector(fleet.snapshots, fleet.counts, lambda: fleet.replaced, protection.metrics)
     registry = CollectorRegistry()
     registry.register(collector)
     PlatformCollector(registry=registry)

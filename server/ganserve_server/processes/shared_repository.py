@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,7 @@ class SharedRepository(Repository):
         if not may_see(name):
             self._table.versions(name)  # raises
         try:
-            self._change_all(Change("load", name, version))
+            self._change_all(Change("load", name, version, (version or self._newest_found(name),)))
         except NotFoundError:
             self._table.versions(name)  # its error names only models that the running call may see
             raise
@@ -37,8 +38,8 @@ class SharedRepository(Repository):
 
     def unload_model(self, name: str, version: int) -> gan_service_pb2.ModelSummary:
         """Unload a version, or all, in all processes; see `Repository.unload_model`."""
-        self._table.versions(name)  # raises if the running call may not see the model
-        self._change_all(Change("unload", name, version))
+        known = self._table.versions(name)  # raises if the running call may not see the model
+        self._change_all(Change("unload", name, version, (version,) if version else tuple(known)))
         return self._table.summary(name)
 
     def make(self, change: Change) -> RequestError | None:
@@ -48,8 +49,18 @@ class SharedRepository(Repository):
                 super().reload()
             elif change.kind == "load":
                 super().load_model(change.name, change.version)
-            else:
+            elif change.version:
                 super().unload_model(change.name, change.version)
+            else:  # not those that came later
+                for version in change.versions:
+                    with contextlib.suppress(NotFoundError):
+                        super().unload_model(change.name, version)
         except RequestError as error:
             return error
         return None
+
+    def _newest_found(self, name: str) -> int:
+        """Return the version that a request for the latest one loads; 0 if there is none."""
+        with self._loader.lock:
+            self._scan(settled_only=False)
+            return max((entry.version for entry in self._table.entries() if entry.name == name), default=0)

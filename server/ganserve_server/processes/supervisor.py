@@ -101,10 +101,12 @@ class Supervisor:
             "serving": self.fleet.register,
             "changes": lambda _worker, number: self.fleet.changes.since(number),
             "change_all": self.fleet.change_all,
+            "withdraw": lambda _worker, name, version: self.fleet.changes.forget(name, version),
             "once": lambda worker, key: self._once.ask(worker.number, key),
             "tell": lambda worker, key, result: self._once.tell(worker.number, key, result),
             "give_up": lambda worker, key: self._once.give_up(worker.number, key),
             "together": lambda worker, key: self._meetings.wait(worker.number, key),
+            "leave": lambda worker, key: self._meetings.leave(worker.number, key),
         }
         worker = WorkerProcess(assignment, self._started, answers)
         self.fleet.add(worker)
@@ -117,6 +119,7 @@ class Supervisor:
             await worker.ended.wait()
             self.fleet.remove(worker)
             self._once.forget(worker.number)
+            self._meetings.forget(worker.number)
             self._usage.forget(worker.index)
             if self.fleet.stopping:
                 return
@@ -124,7 +127,8 @@ class Supervisor:
             failures = 1 if since is not None and time.monotonic() - since > _STEADY_S else failures + 1
             pause_s = 0.0 if failures == 1 else min(2.0 ** (failures - 2), _LONGEST_PAUSE_S)
             when = f" in {pause_s:g} s" if pause_s else ""
-            _log.error("%s %s: it is replaced%s", worker.name, worker.how_it_ended(), when)
+            level = logging.INFO if worker.was_told_to_stop else logging.ERROR
+            _log.log(level, "%s %s; it is replaced%s", worker.name, worker.how_it_ended().rstrip("."), when)
             await self._pause(pause_s)
             replacement = await self._replacement(worker.index)
             if replacement is None:
@@ -163,6 +167,9 @@ class Supervisor:
         except TimeoutError:
             _log.error("processes have not ended after %g s, and are killed", timeout_s)
             return _FAILED
+        for worker in workers:
+            if worker.process.returncode < 0:  # others have said why
+                _log.error("%s %s while it drained", worker.name, worker.how_it_ended())
         return _FAILED if any(worker.process.returncode for worker in workers) else _OK
 
     def _handle_signals(self) -> None:

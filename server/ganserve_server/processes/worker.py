@@ -75,6 +75,8 @@ class Worker:
         self._collector: ServerCollector | None = None
         self._not_ready_because: Callable[[], str] = lambda: "models are being loaded"
         self._repository: SharedRepository | None = None
+        self._snapshots = 0
+        self._counting = threading.Lock()
         answers: dict[str, Callable[..., Any]] = {
             "stop": self._begin_stop,
             "snapshot": self._snapshot,
@@ -143,6 +145,14 @@ class Worker:
             if not self._channel.ask("together", key).result():
                 _log.warning("another process is not ready for %s; this one does not wait any longer", key)
 
+    def leave(self, key: Hashable) -> None:
+        """Take back, without waiting, that this process is ready for what the key names."""
+        self._channel.ask("leave", key)
+
+    def withdraw(self, name: str, version: int) -> None:
+        """Let processes that start later forget that a version was loaded or unloaded on request: it is gone."""
+        self._channel.ask("withdraw", name, version)
+
     def until_poll_s(self, poll_s: float) -> float:
         """Return the seconds until the next multiple of `poll_s` on the machine's clock, at which all look."""
         return poll_s - time.monotonic() % poll_s
@@ -194,7 +204,9 @@ class Worker:
 
     def _snapshot(self) -> Snapshot:
         """Return the metrics and the health of this process."""
-        return snapshot_of(self._collector, self._not_ready_because())
+        with self._counting:
+            self._snapshots += 1
+            return snapshot_of(self._collector, self._not_ready_because(), self._snapshots)
 
     def _turn(self) -> None:
         """Return once the event loop has run what was due before."""

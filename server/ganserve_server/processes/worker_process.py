@@ -103,12 +103,19 @@ class WorkerProcess:
         self.failure, self.killed = why, time.monotonic()
         self.kill()
 
+    @property
+    def was_told_to_stop(self) -> bool:
+        """True if it has ended because a signal told it to stop, and finished its calls."""
+        return self.process.returncode == 0 and not self.failure
+
     def how_it_ended(self) -> str:
         """Return how the process has ended, and why, if that is known."""
         if self.failure:
             return self.failure
         status = self.process.returncode
-        if status >= 0:
+        if status == 0:
+            return "was told to stop and has ended"
+        if status > 0:
             return f"ended with exit code {status}"
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         memory = ", as the system does when memory runs out" if name == "SIGKILL" else ""

@@ -327,6 +327,8 @@ def test_urls(repository: Path, tmp_path: Path) -> None:
         (("--labels", "missing.npy"), "--labels missing.npy: No such file or directory."),
         (("--models", "nowhere"), "--models nowhere: there is no such folder"),
         (("--out", ""), "--out: is empty. Give a folder or a URL."),
+        (("--label", ""), "--label '': not a label of model 'tiny'"),
+        (("--out", "file://localhost/x"), "--out file://localhost/x: has no whole path. Write it like file:///data,"),
         (("--out", "-"), "--out -: standard streams cannot be used. Give a folder or a URL."),
         (("--ray-cpus", 0), "--ray-cpus 0: must be at least 1."),
         (("--ray-gpus", 1.5), "--ray-gpus 1.5: must be a whole number above 1. Give 1, 2 or more."),

@@ -102,6 +102,18 @@ def test_bad_pictures_do_not_stop_the_others(repository: Path, tmp_path: Path) -
     assert told == "ganserve score-bulk: 4 of 6 samples have no score: the column error says why\n"
 
 
+def test_links_to_folders_are_followed_once(repository: Path, tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+    for number, place in enumerate((folder / "two", elsewhere / "inner")):
+        place.mkdir(parents=True)
+        (place / "a.png").write_bytes(png(picture(number)))
+    for link, target in (("one", elsewhere), ("a-two", folder / "two"), ("zero", elsewhere / "inner"), ("up", folder)):
+        (folder / link).symlink_to(target)
+    (elsewhere / "inner" / "back").symlink_to(folder)
+    found = scores(repository, folder, tmp_path / "out", "--label", "one")
+    assert [row["name"] for row in found] == ["one/inner/a.png", "two/a.png"]
+
+
 def test_one_label_for_all_and_typicality(tmp_path: Path) -> None:
     build_tiny_package(tmp_path / "models", typicality=True)
     (tmp_path / "in").mkdir()
@@ -131,6 +143,13 @@ def test_refusals(repository: Path, tmp_path: Path) -> None:
     folder.mkdir()
     assert "has no files to score" in refusal(repository, folder, out)
     assert "No such file or directory" in refusal(repository, tmp_path / "nowhere", out)
+    (folder / "broken.png").symlink_to("nowhere")
+    assert f"FILES {folder}/broken.png: No such file or directory." in refusal(repository, folder, out)
+    (folder / "broken.png").unlink()
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1" + bytes(100))
+    assert "this is not a parquet file. Give files that can be read." in refusal(
+        repository, tmp_path / "cut.parquet", tmp_path / "of-cut", code=1
+    )
     (folder / "a.png").write_bytes(png(picture(0)))
     assert "has no label; model 'tiny' scores by label" in refusal(repository, folder, out)
     assert "--label x: not a label" in refusal(repository, folder, out, "--label", "x")

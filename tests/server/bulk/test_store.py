@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,3 +44,21 @@ def test_places_without_whole_writes_get_them_by_renaming(tmp_path: Path) -> Non
         path.write_text("half")
         raise BulkError("stopped")
     assert store.names() == {"x"}
+
+
+def test_shards_of_killed_processes_do_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    dead = tmp_path / "temporary" / "ganserve-bulk-dead"
+    dead.mkdir(parents=True)
+    (dead / "owner").touch()
+    (dead / "samples-00000-of-00002.parquet").write_bytes(bytes(1000))
+    store = UrlStore(f"local://{tmp_path}/out")
+    with store.scratch("x") as first, store.scratch("y") as second:
+        assert not dead.exists()
+        for path in (first, second):
+            path.write_text("whole")
+    assert store.names() == {"x", "y"}
+    assert not list((tmp_path / "temporary").iterdir())
+    (tmp_path / "temporary").rmdir()
+    with pytest.raises(BulkError, match="set TMPDIR"), store.scratch("x"):
+        pass

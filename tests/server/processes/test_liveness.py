@@ -188,7 +188,7 @@ def test_hung_processes_are_replaced_while_another_serves(tmp_path: Path) -> Non
         os.kill(stopped, signal.SIGSTOP)
         os.kill(blocked, signal.SIGUSR2)
         for pid, why in ((stopped, "was stopped by a signal"), (blocked, "did not answer")):
-            text = rf"\(pid {pid}\) {why} for \d+ s in which it could have run, and was killed: it is replaced$"
+            text = rf"\(pid {pid}\) {why} for \d+ s in which it could have run, and was killed; it is replaced$"
             server.wait_for(re.compile(text, re.MULTILINE), _PATIENT_S)
             assert fetch(server, "/healthz")[0] == 200
             assert fetch(server, "/readyz")[0] == 200

@@ -49,7 +49,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def test_several_processes_are_one_server(models: Path) -> None:
-    with running_server(models, *TWO, "--metrics-port", "0") as server:
+    with running_server(models, *TWO, "--metrics-port", "0", "--metrics-host", "127.0.0.1") as server:
         assert len(processes_of(server)) == 2
         assert "processes 2" in server.log
         request = gan_service_pb2.SampleRequest(count=3, seed=7, label_indices=[0])
@@ -91,7 +91,7 @@ def test_a_killed_process_is_replaced_and_no_call_is_lost(models: Path) -> None:
         wait_for(lambda: len(counts) > 100 or failures, "calls")
         victim = processes_of(server)[0]
         os.kill(victim, signal.SIGKILL)
-        killed = rf"process 1 \(pid {victim}\) was killed by SIGKILL.*: it is replaced$"
+        killed = rf"process 1 \(pid {victim}\) was killed by SIGKILL.*; it is replaced$"
         server.wait_for(re.compile(killed, re.MULTILINE))
         server.wait_for(re.compile(r"process 1 \(pid \d+\) serves$", re.MULTILINE))
         seen = len(counts)
@@ -108,6 +108,10 @@ def test_a_killed_process_is_replaced_and_no_call_is_lost(models: Path) -> None:
         assert before is not None
         assert after is not None
         assert float(after[1]) >= float(before[1]) > 100, "the counts of the killed process stay"
+        stopped = processes_of(server)[0]
+        os.kill(stopped, signal.SIGTERM)
+        said = rf"INFO .*: process \d \(pid {stopped}\) was told to stop and has ended; it is replaced( in 1 s)?$"
+        server.wait_for(re.compile(said, re.MULTILINE))
 
 
 @pytest.mark.slow
@@ -132,6 +136,23 @@ def test_stopping_loses_no_call(models: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_process_that_is_killed_while_it_drains_is_named(models: Path) -> None:
+    with running_server(models, *TWO) as server, grpc.insecure_channel(server.address) as channel:
+        stream = gan_service_pb2_grpc.GanServiceStub(channel).StreamSamples(
+            gan_service_pb2.StreamSamplesRequest(request=gan_service_pb2.SampleRequest(count=2**40))
+        )
+        next(stream)
+        server.terminate()
+        wait_for(lambda: len(processes_of(server)) == 1, "the end of the idle process")
+        (left,) = processes_of(server)
+        os.kill(left, signal.SIGKILL)
+        assert server.wait() == 1
+        assert re.search(
+            rf"process \d \(pid {left}\) was killed by SIGKILL.* while it drained$", server.log, re.MULTILINE
+        )
+
+
+@pytest.mark.slow
 def test_changes_of_models_reach_all_processes_and_those_that_start_later(models: Path) -> None:
     build_tiny_package(models, version=2)
     with running_server(models, *TWO, "--poll-s", "0") as server, connections(server.address) as channels:
@@ -148,9 +169,19 @@ def test_changes_of_models_reach_all_processes_and_those_that_start_later(models
             build_tiny_package(models, version=3)
             admin.ReloadRepository(admin_service_pb2.ReloadRepositoryRequest())
             assert {latest(channel) for channel in fresh} == {3}
+            admin.UnloadModel(admin_service_pb2.UnloadModelRequest(model="tiny"))
+            build_tiny_package(models, version=4)
+            admin.ReloadRepository(admin_service_pb2.ReloadRepositoryRequest())
+            assert {latest(channel) for channel in fresh} == {4}
+            os.kill(processes_of(server)[0], signal.SIGKILL)
+            wait_for(lambda: server.log.count(") serves\n") == 2, "the second replacement")
+        with connections(server.address) as fresh:
+            assert {latest(channel) for channel in fresh} == {4}, "it came after the others were unloaded"
+            admin = admin_service_pb2_grpc.AdminServiceStub(fresh[0])
             with pytest.raises(grpc.RpcError) as caught:
                 admin.LoadModel(admin_service_pb2.LoadModelRequest(model="tiny", version=9))
             assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert "does not wait any longer" not in server.log
 
 
 @pytest.mark.slow
@@ -211,7 +242,7 @@ def test_a_process_that_ends_again_and_again_is_replaced_ever_more_slowly(models
         for ends, pause in ((1, ""), (2, " in 1 s"), (3, " in 2 s")):
             child = processes_of(server)[-1]
             os.kill(child, signal.SIGSEGV)
-            server.wait_for(re.compile(rf"pid {child}\) was killed by SIGSEGV: it is replaced{pause}$", re.MULTILINE))
+            server.wait_for(re.compile(rf"pid {child}\) was killed by SIGSEGV; it is replaced{pause}$", re.MULTILINE))
             wait_for(lambda ends=ends: server.log.count(" serves") == ends, "the replacement")
 
 

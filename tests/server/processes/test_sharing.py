@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,9 @@ from ganserve_server.identity.quotas import Quotas
 from ganserve_server.identity.shared_usage import SharedUsage, make_usage_file
 from ganserve_server.processes.agreements import Meetings, OnceTable
 from ganserve_server.processes.changes import Change, ChangeLog
-from ganserve_server.processes.metrics import combined
+from ganserve_server.processes.channel import ChannelClosedError
+from ganserve_server.processes.fleet import Fleet
+from ganserve_server.processes.metrics import ServiceCollector, Snapshot, combined
 from ganserve_server.processes.number import REQUEST_S, processes_for
 from ganserve_server.processes.ports import ReservedPort
 from ganserve_server.processes.shares import share_of
@@ -255,15 +258,104 @@ def test_processes_wait_for_each_other_but_not_for_those_that_end() -> None:
     assert not Meetings(lambda: {1, 2}, 0.0).wait(1, "v3")
 
 
+def test_processes_that_left_wait_for_each_other_again() -> None:
+    serving: set[int] = set()
+    meetings, came = Meetings(lambda: set(serving), 600.0), []
+    assert meetings.wait(1, "v1")
+    assert meetings.wait(2, "v1"), "both start with it"
+    serving |= {1, 2}
+    for worker in (1, 2):
+        meetings.leave(worker, "v1")
+    first = threading.Thread(target=lambda: came.append(meetings.wait(1, "v1")))
+    first.start()
+    first.join(0.05)
+    assert not came, "the other one has left, too"
+    assert meetings.wait(2, "v1")
+    first.join(30)
+    assert came == [True]
+    meetings.forget(1)
+    serving.discard(1)
+    serving.add(3)
+    assert not Meetings(lambda: serving, 0.0).wait(3, "v1")
+    assert meetings.wait(3, "v1"), "2 has not left"
+
+
 def test_changes_are_remembered_until_another_overrides_them() -> None:
     log = ChangeLog()
-    for change in (Change("unload", "a", 1), Change("load", "b", 2), Change("reload"), Change("load", "a", 1)):
+    unload, load = Change("unload", "a", 1, (1,)), Change("load", "b", 2, (2,))
+    for change in (unload, load, Change("reload"), Change("load", "a", 1, (1,))):
         log.add(change)
     newest, changes = log.since(0)
-    assert changes == [Change("load", "b", 2), Change("load", "a", 1)]
-    log.add(Change("unload", "a", 0))
-    assert log.since(newest)[1] == [Change("unload", "a", 0)]
-    assert log.since(0)[1] == [Change("load", "b", 2), Change("unload", "a", 0)]
+    assert changes == [load, Change("load", "a", 1, (1,))]
+    log.add(Change("unload", "a", 0, (1, 2)))
+    assert log.since(newest)[1] == [Change("unload", "a", 0, (1, 2))]
+    log.add(Change("load", "a", 0, (2,)))
+    kept = [load, Change("unload", "a", 0, (1,)), Change("load", "a", 0, (2,))]
+    assert log.since(0)[1] == kept, "loading the latest says nothing about others"
+    log.forget("a", 2)
+    log.forget("c", 1)
+    assert log.since(0)[1] == kept[:2]
+
+
+def test_a_change_that_failed_overrides_nothing() -> None:
+    log = ChangeLog()
+    before = [Change("load", "a", 1, (1,)), Change("load", "b", 2, (2,))]
+    for change in before:
+        log.add(change)
+    failed = Change("unload", "a", 0, (1, 3))
+    earlier = log.add(failed)
+    assert log.since(0)[1] == [before[1], failed]
+    log.remove(failed, earlier)
+    assert log.since(0)[1] == before
+
+
+class Counting:
+    """A process that serves and has counted calls; `ends` makes it end before it says how many."""
+
+    def __init__(self, *, ends: Callable[[], None] | None = None) -> None:
+        self.serving_since, self.hangs, self.last, self.ends = 1.0, False, None, ends
+        self.number = self.calls = 0
+
+    def ask(self, _kind: str) -> Future[Snapshot]:
+        answer: Future[Snapshot] = Future()
+        if self.ends is not None:
+            self.ends()
+            answer.set_exception(ChannelClosedError())
+            return answer
+        self.number += 1
+        answer.set_result(snapshot(self.calls, self.number))
+        return answer
+
+
+def snapshot(calls: int, number: int) -> Snapshot:
+    return Snapshot(families=[CounterMetricFamily("calls", "", value=calls)], number=number)
+
+
+def test_a_process_that_ends_during_a_scrape_counts_once() -> None:
+    fleet = Fleet(ChangeLog())
+    collector = ServiceCollector(fleet.snapshots, fleet.counts, lambda: 0)
+
+    def calls() -> float:
+        return next(family.samples[0].value for family in collector.collect() if family.name == "calls")
+
+    stays, other = Counting(), Counting()
+    for one in (stays, other):
+        one.calls = 100
+        fleet.add(one)  # type: ignore[arg-type]
+    assert calls() == 200
+    other.ends = lambda: fleet.remove(other)  # type: ignore[arg-type]
+    stays.calls = 110
+    assert calls() == 210
+    assert calls() == 210
+
+
+def test_a_late_answer_does_not_replace_a_newer_one() -> None:
+    fleet, one = Fleet(ChangeLog()), Counting()
+    fleet.add(one)  # type: ignore[arg-type]
+    one.calls, one.number = 7, 5
+    fleet.snapshots()
+    one.calls, one.number = 6, 3
+    assert [last.number for last in fleet.snapshots()] == [6]
 
 
 def test_orphans_are_reaped_and_own_children_left() -> None:

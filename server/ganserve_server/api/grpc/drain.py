@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 
+from ganserve_server.error_text import counted
 from ganserve_server.monitoring.call_tracking import Call, CallStatistics
 
 _LAST_MESSAGE_S = 0.5  # for calls to send why they end
@@ -55,7 +56,7 @@ class Drain:
         await self._wait_until_idle(patience_s)
         running = self._statistics.running
         if running:
-            _log.warning("%d calls did not finish within %g s and are cut off", running, timeout_s)
+            _log.warning("cut off: %s did not finish within %g s", counted(running, "call"), timeout_s)
             self._cut_off()
             await self._wait_until_idle(_LAST_MESSAGE_S)
         return running
