@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shlex
 import subprocess
 import threading
@@ -10,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
@@ -110,7 +112,10 @@ def test_a_replica_that_ends_behind_envoy_loses_no_call(repository: Path, tmp_pa
 
 
 def test_kubernetes_starts_the_server_with_settings_that_exist() -> None:
-    service, deployment, policy = yaml.safe_load_all((CLUSTER / "kubernetes.yaml").read_text())
+    manifests = [*yaml.safe_load_all((CLUSTER / "kubernetes.yaml").read_text())]
+    for manifest, release in itertools.product(manifests, ("1.27", "1.34")):
+        kubernetes_validate.validate(manifest, release, strict=True)
+    service, deployment, policy = manifests
     pod = deployment["spec"]["template"]
     (container,) = pod["spec"]["containers"]
     assert container["command"][:2] == ["ganserve", "serve"]
@@ -121,8 +126,10 @@ def test_kubernetes_starts_the_server_with_settings_that_exist() -> None:
     assert {probe["port"] for probe in probes} == {config.metrics_port}
     assert [probe["path"] for probe in probes] == ["/healthz", "/readyz", "/healthz"]
     assert pod["spec"]["terminationGracePeriodSeconds"] > config.drain_delay_s + config.drain_timeout_s
-    (mount,) = container["volumeMounts"]
-    assert mount["mountPath"] == str(config.models)
+    models, tmp = container["volumeMounts"]
+    assert (models["mountPath"], tmp["mountPath"]) == (str(config.models), "/tmp")
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert pod["spec"]["securityContext"]["runAsNonRoot"]
     assert service["spec"]["clusterIP"] == "None"
     for selector in (service["spec"]["selector"], deployment["spec"]["selector"]["matchLabels"]):
         assert selector == pod["metadata"]["labels"]
