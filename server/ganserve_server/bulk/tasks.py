@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ganserve_server.bulk.model import load_model
 from ganserve_server.bulk.progress import progress
@@ -26,6 +26,9 @@ MOST_SHARDS = 1_000_000
 
 class Task(Protocol):
     """Work to do with a model, without the model itself: workers on other machines receive it."""
+
+    unit: ClassVar[str]
+    """Plural noun for `Shard.samples`, as progress shows it."""
 
     def open(self, model: Model) -> Worker:
         """Return the worker; raise BulkError if the task does not fit the model."""
@@ -93,7 +96,7 @@ def run_task(
         missing = unfinished(store, shards)
         total, left = (sum(shard.samples for shard in each) for each in (shards, missing))
         started = time.monotonic()
-        with progress(total, total - left) as tell:
+        with progress(total, total - left, task.unit) as tell:
             if not missing:
                 pass
             elif elsewhere is None:

@@ -14,9 +14,12 @@ import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import grpc
+
 from ganserve.v1 import gan_service_pb2
 from ganserve_server.api.grpc.error_status import client_status
 from ganserve_server.monitoring.call_tracking import REQUEST_ID_KEY
+from ganserve_server.queue.memory_budget import Account
 from ganserve_server.ray import http_calls
 from ganserve_server.requests.limits import Limits
 from ganserve_server.service import GanService
@@ -26,6 +29,7 @@ from ganserve_server.startup import load
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from google.protobuf.message import Message
     from ray.serve.grpc_util import RayServegRPCContext
     from starlette.requests import Request
     from starlette.responses import Response
@@ -60,15 +64,15 @@ class Replica:
         self, request: gan_service_pb2.SampleRequest, grpc_context: RayServegRPCContext
     ) -> gan_service_pb2.SampleResponse | _Serialised:
         """Draw samples and return them in one message."""
-        empty = gan_service_pb2.SampleResponse
-        return await _answered("Sample", self._gan.sample_answer(request), grpc_context, empty())
+        answer = self._gan.sample_answer(request, account=_account(request))
+        return await _answered("Sample", answer, grpc_context, gan_service_pb2.SampleResponse())
 
     async def Score(
         self, request: gan_service_pb2.ScoreRequest, grpc_context: RayServegRPCContext
     ) -> gan_service_pb2.ScoreResponse | _Serialised:
         """Score samples with a model's critic."""
-        empty = gan_service_pb2.ScoreResponse
-        return await _answered("Score", self._gan.score_answer(request), grpc_context, empty())
+        answer = self._gan.score_answer(request, account=_account(request))
+        return await _answered("Score", answer, grpc_context, gan_service_pb2.ScoreResponse())
 
     async def ListModels(
         self, _request: gan_service_pb2.ListModelsRequest, grpc_context: RayServegRPCContext
@@ -89,7 +93,7 @@ class Replica:
     ) -> AsyncIterator[gan_service_pb2.StreamSamplesResponse | _Serialised]:
         """Draw any number of samples and return them in chunks."""
         try:
-            async for answer in self._gan.stream_answers(request):
+            async for answer in self._gan.stream_answers(request, account=_account(request)):
                 yield _Serialised(answer) if isinstance(answer, bytes) else answer
         except Exception as error:  # noqa: BLE001 - as in `_answered`
             _set_status("StreamSamples", error, grpc_context)
@@ -113,6 +117,14 @@ class Replica:
 
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
 
+    async def Watch(self, _request: Any, grpc_context: RayServegRPCContext) -> AsyncIterator[Any]:
+        """Refuse as UNIMPLEMENTED, which clients take for healthy; a watch would count as a running call for ever."""
+        from grpc_health.v1 import health_pb2
+
+        grpc_context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        grpc_context.set_details("Watch: not supported behind Ray's proxy. Call Check.")
+        yield health_pb2.HealthCheckResponse()
+
     async def __call__(self, request: Request) -> Response:
         """Answer HTTP: `http_calls` says how."""
         return await http_calls.answer(self._gan, request)
@@ -121,6 +133,13 @@ class Replica:
         """Raise an error if no model is ready; Ray then replaces the replica."""
         if not self._repository.models():
             raise RuntimeError("no model is ready")
+
+
+def _account(request: Message) -> Account:
+    """Return a call's account, with its size, by which long requests are checked outside the event loop."""
+    account = Account()
+    account.request_bytes = request.ByteSize()
+    return account
 
 
 async def _answered(

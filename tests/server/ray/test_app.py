@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import grpc
 import numpy as np
 import psutil
 import pytest
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ganserve import Client, InvalidRequest, ModelNotFound
@@ -36,10 +38,13 @@ class Served:
     def __init__(self, target: str, url: str) -> None:
         self.target, self.url = target, url
 
-    def post(self, method: str, body: bytes, kind: str = "application/json") -> tuple[int, bytes]:
-        """Call a method over HTTP and return status and body."""
-        url = f"{self.url}/ganserve.v1.GanService/{method}"
-        request = urllib.request.Request(url, body, {"content-type": kind})
+    def post(
+        self, method: str, body: bytes, kind: str = "application/json", prefix: str = "", **headers: str
+    ) -> tuple[int, bytes]:
+        """Call a method of the application at a route prefix over HTTP, and return status and body."""
+        url = f"{self.url}{prefix}/ganserve.v1.GanService/{method}"
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(url, body, {"content-type": kind, **named})
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.read()
@@ -102,7 +107,11 @@ def test_calls_of_the_sdk(served: Served, server: str) -> None:
 def test_health(served: Served) -> None:
     with grpc.insecure_channel(served.target) as channel:
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+        watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=30)
+        with pytest.raises(grpc.RpcError) as refused:
+            list(watching)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED  # which clients take for healthy
     with urllib.request.urlopen(f"{served.url}/-/healthz", timeout=30) as healthy:
         assert healthy.status == 200
 
@@ -124,11 +133,68 @@ def test_http(served: Served) -> None:
         ("Sample", b"\xff\xff", "application/proto", 400, "body: is not a SampleRequest"),
         ("Sample", b'{"model": "nosuch", "count": 1}', "application/json", 404, "nosuch"),
         ("StreamSamples", b"{}", "application/json", 404, "no such call"),
-        ("Sample", b"{}", "text/html", 501, "content-type text/html"),
+        ("Sample", b"{}", "text/html", 415, "content-type text/html"),
     ]:
         status, body = served.post(method, content, kind)
         assert status == wanted
         assert said_so in json.loads(body)["message"]
+
+
+def test_http_headers_of_connect(served: Served) -> None:
+    """Errors have details; deadlines count, and what is not supported is refused."""
+    status, body = served.post("Sample", b'{"model": "tiny"}')
+    (detail,) = json.loads(body)["details"]
+    assert (status, detail["type"]) == (400, "google.rpc.BadRequest")
+    value = base64.b64decode(detail["value"] + "=" * (-len(detail["value"]) % 4))
+    assert error_details_pb2.BadRequest.FromString(value).field_violations[0].field == "count"
+    call = b'{"model": "tiny", "count": 3}'
+    for headers, wanted, said_so in [
+        ({"connect_timeout_ms": "60000"}, 200, ""),
+        ({"connect_timeout_ms": "0"}, 504, "connect-timeout-ms, is over"),
+        ({"connect_timeout_ms": "soon"}, 400, "connect-timeout-ms: is 'soon'"),
+        ({"content_encoding": "gzip"}, 501, "content-encoding gzip: not supported"),
+    ]:
+        status, body = served.post("Sample", call, **headers)
+        assert status == wanted
+        assert said_so in json.loads(body).get("message", "")
+
+
+def test_a_long_request_holds_nobody_up(served: Served) -> None:
+    """Each replica answers others while it reads millions of labels."""
+    long = json.dumps({"model": "tiny", "count": 3, "label_names": ["one"] * 1_500_000}).encode()
+    answers: list[tuple[int, bytes]] = []
+    callers = [threading.Thread(target=lambda: answers.append(served.post("Sample", long))) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    others = 0
+    while any(caller.is_alive() for caller in callers):
+        assert served.post("Sample", b'{"model": "tiny", "count": 1}')[0] == 200
+        others += 1
+    assert others > 10
+    assert [status for status, _ in answers] == [400, 400]
+    assert b"has 1500000 entries" in answers[0][1]
+
+
+def test_a_second_application(served: Served) -> None:
+    """It has a route prefix over HTTP; over gRPC the metadata name it."""
+    from ray import serve
+
+    from ganserve_server.ray.app import build
+
+    settings = {"demo": "true", "min_replicas": "1", "max_replicas": "1"}
+    try:
+        serve.run(build(settings), name="second", route_prefix="/second")
+        status, body = served.post("ListModels", b"{}", prefix="/second")
+        assert status == 200
+        assert [model["name"] for model in json.loads(body)["models"]] == ["mnist"]
+        with Client(served.target, metadata={"application": "second"}) as client:
+            assert client.sample(2, label=7, seed=1).model == "mnist"
+        with Client(served.target, metadata={"application": "ganserve"}) as client:
+            assert client.sample(2, model="tiny", seed=1).model == "tiny"
+        with Client(served.target) as client, pytest.raises(ModelNotFound, match="Application metadata not set"):
+            client.models()
+    finally:
+        serve.delete("second")
 
 
 def test_a_killed_replica_loses_no_call(served: Served) -> None:
