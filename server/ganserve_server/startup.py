@@ -1,5 +1,8 @@
 """Load the models that a configuration names, and report how they run."""
 
+from __future__ import annotations
+
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -44,11 +47,16 @@ def check_folder(config: ServerConfig) -> None:
         raise StartupError(_no_folder(config))
 
 
-def begin_load(config: ServerConfig, trials: TrialProcesses) -> Future[tuple[Repository, str]] | None:
-    """Begin to `load` on a thread, while the caller imports what answers calls; None: CUDA would hide its report."""
+def begin_load(
+    config: ServerConfig, trials: TrialProcesses, quiet: threading.Lock
+) -> Future[tuple[Repository, str]] | None:
+    """Begin to `load` on a thread, while the caller imports what answers calls; None: CUDA would hide its report.
+
+    Versions are tried at once, but made, which measures their speed, only when the caller releases the lock.
+    """
     if looks_for_cuda(config.provider):
         return None
-    return ThreadPoolExecutor(1, thread_name_prefix="first-load").submit(load, config, trials)
+    return ThreadPoolExecutor(1, thread_name_prefix="first-load").submit(load, config, trials, quiet=quiet)
 
 
 def load(
@@ -57,11 +65,12 @@ def load(
     kind: Callable[..., Repository] = Repository,
     processes: int = 1,
     shared_weights: Path | None = None,
+    quiet: threading.Lock | None = None,
 ) -> tuple[Repository, str]:
     """Return the loaded repository and a report of its models; raise StartupError if there is nothing to serve.
 
     With `trials` each version is tried in another process first. `kind` makes the repository, and
-    `processes` share the machine, and the weights in a folder.
+    `processes` share the machine, and the weights in a folder. Models are made while nobody else holds `quiet`.
     """
     check_folder(config)
     choice, engine, batch = how_to_run(config, processes)
@@ -73,6 +82,7 @@ def load(
         newest=config.newest_versions,
         drain_timeout_s=config.drain_timeout_s,
         trials=trials,
+        quiet=quiet,
     )
     try:
         repository.load()

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from ganserve._command_framework.command import Command
@@ -100,9 +101,10 @@ def _run(configuration: Configuration, trials: TrialProcesses) -> int:
     from ganserve_server.startup import begin_load
 
     keep_freed_memory(configuration.config.memory_limit_mib)
-    begun = begin_load(configuration.config, trials)
-    from ganserve_server.lifecycle import serve  # takes as long as a small model takes to load
-
+    quiet = threading.Lock()
+    with quiet:
+        begun = begin_load(configuration.config, trials, quiet)
+        from ganserve_server.lifecycle import serve  # takes as long as a small model's trial
     try:
         import uvloop
     except ImportError:  # no wheels for Windows

@@ -141,11 +141,12 @@ class Engine:
     def _fastest_s(self, feed: Feed, enough_s: float) -> float:
         """Return the time of the fastest of a few calls, or of the first that is fast enough or far from it."""
         fastest_s = math.inf
-        for _ in range(_TRIALS):
+        for trial in range(_TRIALS):
             start = time.perf_counter()
             self._sessions[0].run(feed, self._usual)
             fastest_s = min(fastest_s, time.perf_counter() - start)
-            if fastest_s < enough_s or fastest_s > _FAR * enough_s:
+            # Once may have been a disturbance, twice is not.
+            if fastest_s < enough_s or (trial and fastest_s > _FAR * enough_s):
                 break
         return fastest_s
 

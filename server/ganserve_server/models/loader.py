@@ -1,5 +1,7 @@
 """Load and unload versions of models. A version is closed only after its requests have finished."""
 
+from __future__ import annotations
+
 import functools
 import logging
 import threading
@@ -37,10 +39,12 @@ class Loader:
         drain_timeout_s: float,
         trials: TrialProcesses | None,
         agreement: Agreement | None = None,
+        quiet: threading.Lock | None = None,
     ) -> None:
         """Keep the settings; without `trials`, packages are loaded without a trial in another process.
 
-        By `agreement` all processes of the server begin to serve a version together.
+        By `agreement` all processes of the server begin to serve a version together. Models are made while nobody else
+        holds `quiet`.
         """
         self.lock = threading.RLock()
         """Held during every change of the table."""
@@ -62,7 +66,7 @@ class Loader:
         self.started = False
         """True once versions are loaded while the server runs, which the log says."""
         # One at a time: they use all cores, and measure their speed.
-        self._making = threading.Lock()
+        self._making = quiet or threading.Lock()
 
     def begin(self, entry: VersionEntry) -> Future[None]:
         """Begin to load a version that is not loading, to replace the loaded one, if any.

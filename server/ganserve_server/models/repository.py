@@ -4,6 +4,8 @@ Versions are loaded on threads of their own, a few at a time, never on an event 
 a version answers until its replacement is ready, and closes after its last request.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import contextvars
@@ -48,12 +50,13 @@ class Repository:
         drain_timeout_s: float = 30.0,
         trials: TrialProcesses | None = None,
         agreement: Agreement | None = None,
+        quiet: threading.Lock | None = None,
     ) -> None:
         """Keep the settings; `load` reads the folder.
 
         Of each model the `newest` versions are loaded (0: all). The requests of an unloaded version may take
         `drain_timeout_s` to finish. With `trials` each version is tried in another process before this one loads it.
-        `agreement` is that with the other processes of the server.
+        `agreement` is that with the other processes of the server. Models are made while nobody else holds `quiet`.
         """
         self.folder = folder
         self.ignored: list[str] = []
@@ -63,7 +66,7 @@ class Repository:
         self._newest = newest
         self._table = VersionTable()
         self._agreement = agreement or Alone()
-        self._loader = Loader(self._table, engine_config, batch_config, drain_timeout_s, trials, self._agreement)
+        self._loader = Loader(self._table, engine_config, batch_config, drain_timeout_s, trials, self._agreement, quiet)
         self._changes = ThreadPoolExecutor(_CHANGES, thread_name_prefix="repository-changes")
         self._last_scan: dict[Path, Fingerprint] = {}
         self._arriving: dict[str, int] = {}  # the newest version of each model whose files still change
