@@ -130,7 +130,7 @@ class FolderStore(Store):
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold a lock, which ends with the process, and remove unfinished files of killed processes."""
+        """Hold a lock, which ends with the process, and remove unfinished files of killed processes and workers."""
         path = self._folder / _LOCK
         with self._refusals(), path.open("a+") as file:
             if not _lock(file):
@@ -142,12 +142,16 @@ class FolderStore(Store):
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            for part in self._folder.glob(f".*{_PART}"):
-                _remove(part)
+            self._remove_unfinished()
             try:
                 yield
             finally:
+                self._remove_unfinished()  # of a cluster's workers that were killed meanwhile
                 path.unlink(missing_ok=True)
+
+    def _remove_unfinished(self) -> None:
+        for part in self._folder.glob(f".*{_PART}"):
+            _remove(part)
 
     @contextlib.contextmanager
     def _refusals(self, kind: type[BulkError] = BulkError) -> Iterator[None]:

@@ -30,6 +30,17 @@ def test_a_file_system_without_locks_will_do(tmp_path: Path, monkeypatch: pytest
         pass
 
 
+def test_unfinished_shards_of_killed_workers_are_removed(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    (tmp_path / ".before.1.part").touch()
+    with store.locked():
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+        with store.scratch("whole") as path:
+            path.write_text("whole")
+        (tmp_path / ".meanwhile.2.part").mkdir()  # by a worker of a cluster, which knows no lock
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
 def test_places_without_whole_writes_get_them_by_renaming(tmp_path: Path) -> None:
     store = UrlStore(f"local://{tmp_path}/out")
     seen = []
