@@ -32,7 +32,7 @@ class Command:
 
     def app(self) -> App:
         """Return the command as cyclopts has it."""
-        return app_of(f"ganserve {self.name}", options_of(self.arguments), inspect.getdoc(self.arguments) or "")
+        return self._app(texts=True)
 
     def help(self, argv: Sequence[str]) -> str:  # noqa: ARG002
         """Return what `--help` among these arguments shows."""
@@ -40,8 +40,7 @@ class Command:
 
     def read(self, argv: Sequence[str]) -> Any:
         """Return the arguments as an instance of the dataclass."""
-        app = app_of(f"ganserve {self.name}", options_of(self.arguments, texts=False))
-        return self.arguments(**parse(app, argv))
+        return self.arguments(**parse(self._app(texts=False), argv))
 
     def main(self, argv: Sequence[str]) -> int:
         """Run the command and return its exit code."""
@@ -51,6 +50,10 @@ class Command:
         except tuple(self.exit_codes) as error:
             complain(f"{prog}: error: {self.wording(error)}")
             return next(code for kind, code in self.exit_codes.items() if isinstance(error, kind))
+
+    def _app(self, *, texts: bool) -> App:
+        options = options_of(self.arguments, texts=texts)
+        return app_of(f"ganserve {self.name}", options, inspect.getdoc(self.arguments) or "")
 
     def _run(self, argv: Sequence[str]) -> int:
         words = [word.partition("=")[0] for word in (argv[: argv.index("--")] if "--" in argv else argv)]

@@ -73,12 +73,17 @@ def choose_provider(
 
 def cuda_obstacle() -> str | None:
     """Return why CUDA is not available in this process; None if it is. Loads the CUDA libraries."""
-    return _build_obstacle() or _driver_obstacle() or _library_obstacle() or _session_obstacle()
+    return _gpu_obstacle() or _library_obstacle() or _session_obstacle()
 
 
 def looks_for_cuda(provider: str) -> bool:
     """Return whether `choose_provider` will load CUDA's libraries; what is written to stdout meanwhile is lost."""
-    return provider not in ("cpu", "openvino") and not (_build_obstacle() or _driver_obstacle())
+    return provider not in ("cpu", "openvino") and _gpu_obstacle() is None
+
+
+def _gpu_obstacle() -> str | None:
+    """Return why CUDA's libraries need not be loaded: this build or this machine has no use for them."""
+    return _build_obstacle() or _driver_obstacle()
 
 
 def _build_obstacle() -> str | None:
